@@ -1,0 +1,1 @@
+"""Sees the HTTP traffic of LLM SDKs, and emits events. Changes nothing about it."""

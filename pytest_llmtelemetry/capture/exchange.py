@@ -1,0 +1,305 @@
+"""One HTTP attempt at an LLM provider, from request to the last byte, free of any HTTP library.
+
+It opens a ``llm.provider.request`` span, ends it exactly once, and hands an answered
+call to accounting.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from threading import Lock
+from typing import Any
+
+from pytest_llmtelemetry.capture.decoding import Decode, Undecodable, decoder
+from pytest_llmtelemetry.facts import CallFacts, Ended, FinishReason
+from pytest_llmtelemetry.recording import owner as owners
+from pytest_llmtelemetry.telemetry import accounting, bus
+from pytest_llmtelemetry.wire.dialect import GENERATING, Conversation, StreamReader
+
+
+REQUEST = "llm.provider.request"
+STREAM = "llm.stream"
+TRUNCATED = "llm.response.truncated"
+
+LIVE, MOCK, REPLAY = "live", "mock", "replay"
+
+# A copy of an answer is read up to here; beyond, its usage is unknown. Bytes of the client are never held back.
+_LONGEST_ANSWER = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The head of a response."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Lower-case names. Only the few named below are read, and none is kept whole."""
+    served_by: str
+
+    @property
+    def good(self) -> bool:
+        """True for 2xx."""
+        return 200 <= self.status < 300  # noqa: PLR2004 - HTTP
+
+
+class Exchange:
+    """What is seen of one attempt. Every ``finish`` but the first does nothing."""
+
+    def __init__(
+        self, conversation: Conversation, *, on_end: Callable[[Exchange], None] = lambda exchange: None
+    ) -> None:
+        facts = conversation.facts
+        self.conversation = conversation
+        self.owner = owners.current()
+        self.told: CallFacts | None = None
+        """What a mock said that it would answer, if the bytes cannot say all of it."""
+        self.estimated = False
+        """The mock made the usage up."""
+        self.asked = False
+        """A responder was asked to answer in place of the network."""
+        self.refused = False
+        """It was stopped before it was sent."""
+        self._on_end = on_end
+        self._lock = Lock()
+        self._ended = False
+        self._sent_at = datetime.fromtimestamp(_now_s(), UTC)
+        self._answer: Answer | None = None
+        self._reader: StreamReader | None = None
+        self._decode: Decode | None = None
+        self._reading = False
+        self._chunks = self._bytes = 0
+        self._metadata: dict[str, Any] = {
+            "provider": facts.provider,
+            "model": facts.model,
+            "requested_model": facts.model,
+            "operation": conversation.dialect.operation,
+            "api": facts.api,
+            "stream": facts.stream,
+            "host": conversation.request.host,
+            "attempt": _attempt(conversation.request.headers),
+            "owner": self.owner,
+        }
+        self.span = bus.Span(REQUEST, self._metadata)
+
+    # -- what the seam reports ---------------------------------------------------------
+
+    def answered(self, answer: Answer) -> None:
+        """The head of the response is there."""
+        self._answer = answer
+        self.span.metadata |= {
+            "status": answer.status,
+            "served_by": answer.served_by,
+            "request_id": answer.headers.get("x-request-id") or answer.headers.get("request-id"),
+        }
+
+    @property
+    def streaming(self) -> bool:
+        """The body is on its way, in pieces that the client pulls."""
+        return self._reading
+
+    def begin_stream(self, answer: Answer) -> None:
+        """The head of the response is there; the body will come in pieces, to :meth:`feed`."""
+        self.answered(answer)
+        self._reading = True
+        self.span.metadata["stream"] = True
+        bus.execute(f"{STREAM}.start", {}, self._stream_metadata())
+        if not answer.good or not _is_stream(answer.headers):
+            self._reader = _WholeBody(self.conversation.dialect.read_response)
+        else:
+            self._reader = self.conversation.dialect.stream_reader()
+        try:
+            self._decode = decoder(answer.headers.get("content-encoding", ""))
+        except Undecodable:
+            self._reader = None
+
+    def feed(self, chunk: bytes) -> None:
+        """The next piece of the body, as it came over the wire. Never raises."""
+        self._chunks += 1
+        self._bytes += len(chunk)
+        reader = self._reader
+        if reader is None or self._decode is None:
+            return
+        try:
+            reader.feed(self._decode(chunk))
+        except Exception:  # noqa: BLE001 - the client's bytes matter more than our reading of them
+            self._reader = None
+        if self._bytes > _LONGEST_ANSWER:
+            self._reader = None
+        if reader.has_content and "time_to_first_token_ns" not in self.span.measurements:
+            self.span.measurements["time_to_first_token_ns"] = bus.now_ns() - self.span.started_ns
+
+    def finish_plain(self, body: bytes) -> None:
+        """The whole body was read, content-encoding removed."""
+        if self._end():
+            self._close(self._read(body), Ended.COMPLETE)
+
+    def finish_stream(self, ended: Ended, error: BaseException | None = None) -> None:
+        """No more pieces will come. ``COMPLETE`` is believed only if the provider said it was done."""
+        if not self._end():
+            return
+        facts = CallFacts() if self._reader is None else _guarded(self._reader.close)
+        if facts.terminated and ended in {Ended.CLOSED, Ended.ABANDONED, Ended.COMPLETE}:
+            ended = Ended.COMPLETE
+        elif ended is Ended.COMPLETE and self._answer is not None and self._answer.good:
+            ended = Ended.UNTERMINATED
+        measurements = {
+            "duration_ns": bus.now_ns() - self.span.started_ns,
+            "chunks": self._chunks,
+            "bytes": self._bytes,
+        }
+        metadata = {**self._stream_metadata(), "ended": ended, "finish_reason": facts.finish_reason}
+        kind = "stop" if error is None else "exception"
+        bus.execute(f"{STREAM}.{kind}", measurements, metadata)
+        self._close(facts, ended, error)
+
+    @property
+    def ended(self) -> bool:
+        """True once it is over, however."""
+        return self._ended
+
+    def fail(self, error: BaseException, *, served_by: str = LIVE) -> None:
+        """No usable response came: the transport failed, or the request was refused or cancelled."""
+        if self._end():
+            self.span.metadata.setdefault("served_by", MOCK if self.told or self.refused else served_by)
+            self._close(CallFacts(), Ended.ERROR, error)
+
+    # -- the one end ---------------------------------------------------------------------
+
+    def _end(self) -> bool:
+        with self._lock:
+            first, self._ended = not self._ended, True
+        return first
+
+    def _close(self, facts: CallFacts, ended: Ended, error: BaseException | None = None) -> None:
+        self._on_end(self)
+        if self.told is not None and facts.usage is None and self._answer is not None and self._answer.good:
+            facts = replace(facts, usage=self.told.usage)
+            self.estimated = True
+        span, answer = self.span, self._answer
+        usage = facts.usage
+        if usage is not None:
+            span.measurements |= usage.counts()
+        asked = self.conversation.facts
+        span.metadata |= {
+            "model": facts.model or asked.model,
+            "finish_reason": facts.finish_reason,
+            "ended": ended,
+        }
+        span.metadata["uncertain"] = self._is_uncertain(error)
+        if facts.error_type is not None:
+            span.metadata["error_type"] = facts.error_type
+        if answer is not None and not answer.good:
+            span.error = facts.error_type or f"HTTP {answer.status}"
+        elif facts.error_type is not None:
+            span.error = facts.error_type
+        if facts.finish_reason is FinishReason.LENGTH:
+            bus.execute(
+                TRUNCATED,
+                {"output_tokens": None if usage is None else usage.output_tokens, "max_tokens": asked.max_tokens},
+                self._metadata
+                | {"model": facts.model or asked.model, "finish_reason": facts.finish_reason, **self._ids},
+            )
+        if error is None:
+            span.stop()
+        else:
+            span.fail(error)
+        if self._is_accounted(facts):
+            self._account(facts)
+
+    def _is_accounted(self, facts: CallFacts) -> bool:
+        if facts.usage is not None:
+            return True
+        if self._answer is None or not self._answer.good:
+            return False
+        return self.conversation.dialect.operation in GENERATING or facts.unread_usage
+
+    def _is_uncertain(self, error: BaseException | None) -> bool:
+        """Sent over the network, and nobody knows whether it was answered and billed."""
+        unanswered = self._answer is None and error is not None and not self.refused
+        return unanswered and self.span.metadata["served_by"] == LIVE and not _never_sent(error)
+
+    def _account(self, facts: CallFacts) -> None:
+        asked, seat = self.conversation.facts, self.conversation.seat
+        accounting.account(
+            accounting.AccountedCall(
+                billable=accounting.Billable(
+                    provider=asked.provider,
+                    model=facts.model,
+                    requested_model=asked.model,
+                    operation=self.conversation.dialect.operation,
+                    usage=facts.usage,
+                    at=self._sent_at,
+                    service_tier=facts.service_tier,
+                    stated_cost_usd=facts.stated_cost_usd,
+                    free=seat.free,
+                ),
+                served_by=self.span.metadata["served_by"],
+                finish_reason=facts.finish_reason,
+                estimated=self.estimated,
+                metadata={"api": asked.api, "host": self.conversation.request.host, "owner": self.owner, **self._ids},
+            )
+        )
+
+    def _read(self, body: bytes) -> CallFacts:
+        if len(body) > _LONGEST_ANSWER:
+            return CallFacts()
+        return _guarded(lambda: self.conversation.dialect.read_response(body))
+
+    def _stream_metadata(self) -> dict[str, Any]:
+        served_by = self.span.metadata.get("served_by")
+        return self._metadata | {"stream": True, "served_by": served_by, **self._ids}
+
+    @property
+    def _ids(self) -> dict[str, Any]:
+        return {"span_id": self.span.id, "parent_id": self.span.parent_id}
+
+
+class _WholeBody:
+    """Reads, as one document, a body that comes in pieces: an error, or JSON where a stream was asked for."""
+
+    def __init__(self, read: Callable[[bytes], CallFacts]) -> None:
+        self.has_content = False
+        self._read = read
+        self._pieces: list[bytes] = []
+
+    def feed(self, chunk: bytes) -> None:
+        self._pieces.append(chunk)
+
+    def close(self) -> CallFacts:
+        return self._read(b"".join(self._pieces))
+
+
+def _guarded(read: Callable[[], CallFacts]) -> CallFacts:
+    """A body that no dialect can read says nothing; it must not break the client."""
+    try:
+        return read()
+    except Exception:  # noqa: BLE001
+        return CallFacts()
+
+
+def _is_stream(headers: Mapping[str, str]) -> bool:
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind != "application/json"
+
+
+def _attempt(headers: Mapping[str, str]) -> int:
+    """The SDKs made by Stainless count their retries in a header."""
+    count = headers.get("x-stainless-retry-count", "")
+    return int(count) + 1 if count.isascii() and count.isdigit() and len(count) < _DIGITS else 1
+
+
+_DIGITS = 6
+
+# Names, because the classes live in modules that we do not import.
+_BEFORE_SENDING = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError"})
+
+
+def _never_sent(error: BaseException | None) -> bool:
+    return type(error).__name__ in _BEFORE_SENDING
+
+
+def _now_s(_clock: Callable[[], float] = time.time) -> float:
+    return _clock()

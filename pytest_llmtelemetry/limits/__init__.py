@@ -1,0 +1,1 @@
+"""Sums of what was spent, and whether they are within bounds."""

@@ -1,0 +1,197 @@
+"""One respx router behind every HTTP stack.
+
+respx knows httpx alone. Requests, responses and exceptions are converted between
+``httpx`` and the stack that asks, by name: the two libraries have the same face.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any, NoReturn
+
+import httpx
+import respx
+from respx.models import AllMockedAssertionError, PassThrough
+
+from pytest_llmtelemetry.capture.exchange import Exchange
+from pytest_llmtelemetry.capture.httpx_seam import MOCKED
+from pytest_llmtelemetry.mocking.faults import Fault
+from pytest_llmtelemetry.mocking.script import Script
+
+
+Refuse = Callable[[str], NoReturn]
+"""Raises what no SDK swallows."""
+
+_exchange: ContextVar[Exchange] = ContextVar("llmtelemetry_mocked_exchange")
+
+
+class MockRouter:
+    """Answers provider requests from a script, then from the user's own respx routes.
+
+    Args:
+        script: the replies.
+        refuse: called with the reason when nobody answers.
+    """
+
+    def __init__(self, script: Script, refuse: Refuse) -> None:
+        self.respx = respx.Router(assert_all_called=False)
+        self._script = script
+        self._refuse = refuse
+        self._answers = 0
+        self._scripted = self.respx.route(name="llm_mock")
+        self._scripted.side_effect = self._from_script
+
+    def unused(self) -> list[str]:
+        """One line for each of the user's own routes that was never called."""
+        return [
+            f"{route!r}: never called"
+            for route in self.respx.routes
+            if route is not self._scripted and not route.called
+        ]
+
+    # -- what the seam asks ----------------------------------------------------------------
+
+    def respond(self, request: Any, stack: Any, exchange: Exchange) -> Any:
+        """Answer a request of a sync client."""
+        exchange.asked = True
+        request.read()
+        token = _exchange.set(exchange)
+        try:
+            response = self.respx.handler(_as_httpx(request, stack))
+        except PassThrough:
+            return None
+        except AllMockedAssertionError:
+            self._unanswered(exchange)
+        except Exception as error:
+            raise _as_stack_error(error, stack, request) from error
+        finally:
+            _exchange.reset(token)
+        return _as_stack(response, stack, request)
+
+    async def arespond(self, request: Any, stack: Any, exchange: Exchange) -> Any:
+        """Answer a request of an async client."""
+        exchange.asked = True
+        await request.aread()
+        token = _exchange.set(exchange)
+        try:
+            response = await self.respx.async_handler(_as_httpx(request, stack))
+        except PassThrough:
+            return None
+        except AllMockedAssertionError:
+            self._unanswered(exchange)
+        except Exception as error:
+            raise _as_stack_error(error, stack, request) from error
+        finally:
+            _exchange.reset(token)
+        return _as_stack(response, stack, request)
+
+    # -- what the router asks --------------------------------------------------------------
+
+    def _from_script(self, request: httpx.Request) -> httpx.Response | None:
+        exchange = _exchange.get()
+        conversation = exchange.conversation
+        try:
+            line = self._script.choose(conversation.facts)
+        except Exception as error:  # noqa: BLE001 - an SDK would call it a connection error
+            exchange.refused = True
+            self._refuse(f"llm_mock: when= raised {error!r} for {conversation.request}")
+        if line is None:
+            return None
+        dialect = conversation.dialect
+        if isinstance(line, Fault):
+            fault = dialect.write_error(line.kind, retry_after_s=line.retry_after_s)
+            return httpx.Response(fault.status, headers=fault.headers, content=fault.body)
+        self._answers += 1
+        facts = line.facts(conversation.facts, answer_id=f"{dialect.id_prefix}{self._answers}")
+        exchange.told, exchange.estimated = facts, line.is_estimated
+        if not conversation.facts.stream:
+            body = dialect.write_response(facts)
+            return httpx.Response(200, headers={"content-type": "application/json"}, content=body)
+        chunks = tuple(dialect.write_stream(facts, line.pieces, usage=conversation.facts.wants_usage))
+        stream = _Chunks(chunks)
+        return httpx.Response(200, headers={"content-type": "text/event-stream; charset=utf-8"}, stream=stream)
+
+    def _unanswered(self, exchange: Exchange) -> NoReturn:
+        exchange.refused = True
+        asked = exchange.conversation
+        model = f" for model {asked.facts.model!r}" if asked.facts.model else ""
+        head = f"llm_mock has no answer to {asked.request} ({asked.facts.api} at {asked.facts.provider}{model})."
+        candidates = [f"  {line}" for line in self._script.explain(asked.facts)]
+        tail = ["Registered, and why each does not answer:", *candidates] if candidates else ["Nothing is registered."]
+        self._refuse("\n".join([head, *tail]))
+
+
+class _Chunks(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body in pieces, for either kind of client, any number of times."""
+
+    def __init__(self, chunks: Sequence[bytes]) -> None:
+        self._chunks = chunks
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._chunks
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for chunk in self._chunks:
+            yield chunk
+
+
+# -- from one library to the other ---------------------------------------------------------
+
+
+def _as_httpx(request: Any, stack: Any) -> httpx.Request:
+    if stack is httpx:
+        ours: httpx.Request = request
+        return ours
+    return httpx.Request(
+        request.method,
+        str(request.url),
+        headers=request.headers.raw,
+        content=request.content,
+        extensions=dict(request.extensions),
+    )
+
+
+def _as_stack(response: httpx.Response, stack: Any, request: Any) -> Any:
+    # Always anew: a response that respx has read, or gave before, cannot be streamed again.
+    return stack.Response(
+        response.status_code,
+        headers=response.headers.raw,
+        stream=_stream(response, stack, request),
+        request=request,
+        extensions={**response.extensions, MOCKED: True},
+    )
+
+
+def _stream(response: httpx.Response, stack: Any, request: Any) -> Any:
+    body = response.stream
+
+    class Converted(stack.SyncByteStream, stack.AsyncByteStream):  # type: ignore[misc]
+        def __iter__(self) -> Iterator[bytes]:
+            try:
+                yield from body  # type: ignore[misc]
+            except Exception as error:
+                raise _as_stack_error(error, stack, request) from error
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            try:
+                async for chunk in body:  # type: ignore[union-attr]
+                    yield chunk
+            except Exception as error:
+                raise _as_stack_error(error, stack, request) from error
+
+    return Converted()
+
+
+def _as_stack_error(error: Exception, stack: Any, request: Any) -> Exception:
+    """The exception of the same name in ``stack``; any other is returned as it is."""
+    package = type(error).__module__.partition(".")[0]
+    kind = getattr(stack, type(error).__name__, None)
+    if package not in {"httpx", "httpx2", "httpcore", "httpcore2"} or not isinstance(kind, type):
+        return error
+    if isinstance(error, kind):
+        return error
+    converted: Exception = (
+        kind(str(error), request=request) if issubclass(kind, stack.RequestError) else kind(str(error))
+    )
+    return converted

@@ -1,0 +1,270 @@
+"""One test session: wires the parts together, and tells them whose turn it is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, NoReturn
+
+import pytest
+
+from pytest_llmtelemetry.capture import blind
+from pytest_llmtelemetry.capture import observer as observers
+from pytest_llmtelemetry.capture.exchange import Exchange
+from pytest_llmtelemetry.capture.imports import Watch
+from pytest_llmtelemetry.capture.observer import Observer
+from pytest_llmtelemetry.limits.ledger import Ledger
+from pytest_llmtelemetry.limits.verdict import over_budget
+from pytest_llmtelemetry.plugin.refusal import RefusedCall
+from pytest_llmtelemetry.plugin.settings import Settings
+from pytest_llmtelemetry.plugin.xdist import is_controller, is_worker, send_to_controller
+from pytest_llmtelemetry.pricing import PriceBook
+from pytest_llmtelemetry.recording import owner as owners
+from pytest_llmtelemetry.recording.event import Event
+from pytest_llmtelemetry.recording.owner import Owner
+from pytest_llmtelemetry.recording.recorder import Key, Recorder
+from pytest_llmtelemetry.report import terminal
+from pytest_llmtelemetry.report.summary import Summary, summarise
+from pytest_llmtelemetry.telemetry import accounting, bus
+
+
+Wrapper = Generator[None, Any, Any]
+
+# Whoever has one of these imported is about to need prices.
+_SDKS = frozenset(
+    {"anthropic", "cohere", "google.genai", "groq", "litellm", "mistralai", "openai", "openrouter", "together"}
+)
+
+_running: list[SessionPlugin] = []
+
+
+class SessionPlugin:
+    """The hooks of a session, and what they share."""
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        self.config = config
+        self.settings = settings
+        self.ledger = Ledger()
+        self.complete = True
+        """False if a worker was lost."""
+        self.observer = Observer(settings.hosts, on_escape=self._escaped)
+        self.recorder = Recorder(settle=self.settle, on_event=self._hear)
+        self._book = PriceBook(overrides=settings.prices)
+        self._blind = blind.BlindSpots(self.observer, on_contact=self._contacted)
+        self._watch = Watch()
+        self._undo: list[Callable[[], None]] = []
+        self._untap: Callable[[], None] = lambda: None
+        self._refusals: dict[Key, list[str]] = {}
+        self._crossed = False
+        self._faults_before = observers.faults
+
+    # -- beginning and end -----------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to watch. A session inside a test of another session takes over for its length."""
+        if _running:
+            _running[-1].pause()
+        _running.append(self)
+        self._undo = [
+            observers.push(self.observer),
+            accounting.set_pricer(self._book),
+            blind.watch(self._blind),
+        ]
+        self._untap = self.recorder.install()
+        self._watch.begin()
+
+    def stop(self) -> None:
+        """Take everything out again. Does nothing the second time."""
+        if self not in _running:
+            return
+        self.settle()
+        self._watch.end()
+        self.pause()
+        for step in reversed(self._undo):
+            step()
+        _running.remove(self)
+        if _running:
+            _running[-1].resume()
+
+    def pause(self) -> None:
+        """Stop to listen."""
+        self._untap()
+
+    def resume(self) -> None:
+        """Listen again."""
+        self._untap = self.recorder.install()
+
+    def settle(self) -> None:
+        """Emit what waits: dropped streams, and calls without a price."""
+        self.observer.collect()
+        accounting.settle()
+
+    # -- what the parts report -------------------------------------------------------------
+
+    def refuse(self, message: str) -> NoReturn:
+        """Refuse a request. It is remembered, in case the code under test swallows even this."""
+        self._refusals.setdefault(owners.current().key, []).append(message)
+        raise RefusedCall(message)
+
+    def _hear(self, event: Event) -> None:
+        self.ledger.hear(event)
+        if event.name != accounting.COST_CALCULATED or self._crossed:
+            return
+        limits, totals = self.settings.limits, self.ledger.totals
+        excess = over_budget(limits, totals)
+        if excess is not None:
+            self._crossed = True
+            bus.execute(
+                "llm.cost.threshold.exceeded",
+                {"cost_usd": totals.cost_usd, "threshold_usd": limits.max_cost, "exceeded_by_usd": excess},
+                {"scope": "session"},
+            )
+
+    def _escaped(self, exchange: Exchange) -> None:
+        self.refuse(
+            f"{exchange.conversation.request} reached the network while llm_mock was active: "
+            "its client brings a transport that cannot be mocked"
+        )
+
+    def _contacted(self, host: str, provider: str) -> None:
+        self.ledger.blind[host] = provider
+        if self.observer.responders:
+            self.refuse(
+                f"{host} ({provider}) was contacted through a stack that llm_mock cannot answer for; "
+                "only httpx and httpx2 are mocked"
+            )
+
+    # -- whose turn it is ------------------------------------------------------------------
+
+    @contextmanager
+    def _at_work(self, owner: Owner) -> Iterator[None]:
+        before = owners.swap(owner)
+        try:
+            yield
+        finally:
+            self.settle()
+            owners.swap(before)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection(self) -> Wrapper:
+        """Imports have an owner too."""
+        with self._at_work(Owner(phase="collection")):
+            return (yield)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_finish(self) -> None:
+        """Load the prices before the first test, if they will be needed."""
+        idle = self.config.option.collectonly or is_controller(self.config)
+        wanted = self.settings.limits.max_cost is not None or not _SDKS.isdisjoint(sys.modules)
+        if wanted and not idle:
+            self._book.load()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Wrapper:
+        """A test begins."""
+        self.recorder.begin(key_of(item))
+        with self._at_work(owner_of(item, "setup")):
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Wrapper:
+        """The test runs. A refusal that it swallowed fails it all the same."""
+        with self._at_work(owner_of(item, "call")):
+            result = yield
+        if refusals := self._refusals.get(key_of(item)):
+            raise RefusedCall(refusals[0])
+        return result
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Wrapper:
+        """The test ends, and with it the streams that it left open."""
+        key = key_of(item)
+        try:
+            with self._at_work(owner_of(item, "teardown")):
+                try:
+                    return (yield)
+                finally:
+                    self.observer.flush(lambda exchange: exchange.owner.key == key)
+        finally:
+            self._refusals.pop(key, None)
+            self.recorder.end(key)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Wrapper:
+        """A fixture wider than a test belongs to the session, not to the test that happened to be first."""
+        name, scope = fixturedef.argname, fixturedef.scope
+        if scope == "function":
+            with self._at_work(replace(owners.current(), fixture=name, scope=scope)):
+                return (yield)
+        owner = Owner(fixture=name, scope=scope)
+        before: list[Owner] = []
+        # Finalizers run last to first: the one that is added after set-up runs before the fixture's own.
+        fixturedef.addfinalizer(lambda: _leave(before))
+        try:
+            with self._at_work(owner):
+                return (yield)
+        finally:
+            fixturedef.addfinalizer(lambda: before.append(owners.swap(owner)))
+
+    # -- the end of the run ----------------------------------------------------------------
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Wrapper:
+        """Judge the run: red if it was otherwise green."""
+        self.observer.flush()
+        self.settle()
+        if is_worker(self.config):
+            send_to_controller(self.config, self.ledger)
+        try:
+            return (yield)
+        finally:
+            self.settle()
+            if not is_worker(self.config) and not self.config.option.collectonly:
+                verdicts = self.summary().verdicts
+                if verdicts and session.exitstatus == pytest.ExitCode.OK:
+                    session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the report."""
+        if is_worker(self.config) or self.config.option.collectonly:
+            return
+        lines = list(terminal.lines(self.summary(), width=self.config.get_terminal_writer().fullwidth))
+        if lines:
+            terminalreporter.section("LLM telemetry")
+        for line in lines:
+            terminalreporter.write_line(line.text, bold=line.bold, red=line.red, yellow=line.yellow)
+
+    def summary(self) -> Summary:
+        """The numbers as they stand."""
+        return summarise(
+            self.ledger,
+            self.settings.limits,
+            faults=observers.faults - self._faults_before,
+            complete=self.complete,
+        )
+
+
+SESSION = pytest.StashKey[SessionPlugin]()
+
+
+def attempt_of(item: pytest.Item) -> int:
+    """How often a test was begun; pytest-rerunfailures counts."""
+    count = getattr(item, "execution_count", 1)
+    return count if isinstance(count, int) else 1
+
+
+def key_of(item: pytest.Item) -> Key:
+    """What the events of a test are kept under."""
+    return (item.nodeid, attempt_of(item))
+
+
+def owner_of(item: pytest.Item, phase: str) -> Owner:
+    """The owner of what happens in a phase of a test."""
+    return Owner(nodeid=item.nodeid, phase=phase, attempt=attempt_of(item))
+
+
+def _leave(before: list[Owner]) -> None:
+    if before:
+        owners.swap(before.pop())

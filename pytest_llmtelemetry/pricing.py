@@ -1,0 +1,206 @@
+"""What does a call cost? Stated by the provider, else overridden, else genai-prices, else unknown.
+
+genai-prices is loaded at the first call that needs it: its table is large, and most test
+runs begin without a single call.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Context, Decimal, localcontext
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from pytest_llmtelemetry.errors import SettingError
+from pytest_llmtelemetry.facts import Usage
+from pytest_llmtelemetry.telemetry.accounting import Billable, Price
+
+
+# The code under test may have changed the thread's own context.
+MONEY = Context(prec=34)
+
+_MILLION = Decimal(1_000_000)
+
+# Where genai-prices has another name for a provider than we have.
+_GENAI_IDS = {"bedrock": "aws", "gemini": "google", "vertex": "google", "voyage": "voyageai", "xai": "x-ai"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """Prices of one model in USD per million tokens."""
+
+    input: Decimal
+    output: Decimal
+    cache_read: Decimal | None = None
+    """``None``: cached input costs what other input costs."""
+    cache_write: Decimal | None = None
+    """``None``: what is written to the cache costs what other input costs."""
+
+    def cost(self, usage: Usage) -> Decimal:
+        """The cost in USD of a usage whose input and output are known."""
+        read, written = usage.cache_read_tokens or 0, usage.cache_write_tokens or 0
+        fresh = (usage.input_tokens or 0) - read - written
+        with localcontext(MONEY):
+            return (
+                fresh * self.input
+                + read * (self.input if self.cache_read is None else self.cache_read)
+                + written * (self.input if self.cache_write is None else self.cache_write)
+                + (usage.output_tokens or 0) * self.output
+            ) / _MILLION
+
+
+class _Unpriced(Exception):  # noqa: N818 - a way out, not an error
+    """Raised inside this module with the reason."""
+
+
+@dataclass(slots=True)
+class PriceBook:
+    """The prices of a session."""
+
+    overrides: Mapping[str, Rates] = field(default_factory=lambda: MappingProxyType({}))
+    """Rates by exact model id; they win over genai-prices."""
+    _table: Any = None
+
+    @property
+    def ready(self) -> bool:
+        """True once genai-prices is loaded."""
+        return self._table is not None
+
+    def load(self) -> None:
+        """Load genai-prices. It reads the table that it ships, never the network."""
+        if self._table is None:
+            import genai_prices  # noqa: PLC0415 - 0.2 s and 12 MB that an idle run must not pay
+            from genai_prices import data_snapshot  # noqa: PLC0415
+
+            data_snapshot.get_snapshot()
+            self._table = genai_prices
+
+    def price(self, call: Billable) -> Price:
+        """Price one call. Never raises; what cannot be priced is ``None``, with the reason."""
+        try:
+            cost, source = self._price(call)
+        except _Unpriced as why:
+            return Price(cost_usd=None, source="unpriced", reason=str(why))
+        except Exception as error:  # noqa: BLE001 - the table is not ours, and pricing must not break a test
+            return Price(cost_usd=None, source="unpriced", reason=f"{type(error).__name__}: {error}"[:200])
+        return Price(cost_usd=cost, source=source)
+
+    def _price(self, call: Billable) -> tuple[Decimal, str]:
+        if call.stated_cost_usd is not None:
+            return call.stated_cost_usd, "provider"
+        models = [model for model in (call.model, call.requested_model) if model]
+        if call.free and not any(model in self.overrides for model in models):
+            return Decimal(0), "free"
+        usage = call.usage
+        if usage is None:
+            raise _Unpriced("the answer states no usage")
+        if usage.input_tokens is None or usage.output_tokens is None:
+            raise _Unpriced("the answer states only a part of its usage")
+        if not models:
+            raise _Unpriced("neither request nor answer names a model")
+        for model in models:
+            if (rates := self.overrides.get(model)) is not None:
+                return rates.cost(usage), "override"
+        return self._look_up(call, models, usage)
+
+    def _look_up(self, call: Billable, models: list[str], usage: Usage) -> tuple[Decimal, str]:
+        if call.provider == "unknown":
+            raise _Unpriced("the host is not a provider's own; name whose prices apply in llm_hosts")
+        self.load()
+        counts = {
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "cache_read_tokens": usage.cache_read_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+            "cache_write_1h_tokens": usage.cache_write_1h_tokens,
+        }
+        stated = {name: value for name, value in counts.items() if value is not None}
+        context = None if call.service_tier is None else {"service_tier": call.service_tier}
+        for model in models:
+            try:
+                with localcontext(MONEY):
+                    found = self._table.calc_price(
+                        self._table.Usage(**stated),
+                        model,
+                        provider_id=_GENAI_IDS.get(call.provider, call.provider),
+                        genai_request_timestamp=call.at,
+                        price_context=context,
+                    )
+            except LookupError:
+                continue
+            return found.total_price, f"genai-prices {self._table.__version__}"
+        raise _Unpriced(f"no price is known for {models[0]!r} at {call.provider}")
+
+
+def usd(amount: Decimal) -> str:
+    """Write an amount for people: cents, and four digits where cents are too coarse.
+
+    >>> usd(Decimal("5")), usd(Decimal("0.0123")), usd(Decimal("0.00000421")), usd(Decimal(0))
+    ('$5.00', '$0.0123', '$0.00000421', '$0.00')
+    """
+    with localcontext(MONEY):
+        if amount == 0 or amount >= 1:
+            return f"${amount:,.2f}"
+        text = f"{amount:.{max(4, 3 - amount.adjusted())}f}".rstrip("0")
+        return f"${text}{'0' * (4 - len(text.partition('.')[2]))}"
+
+
+# -- amounts and files that users write -----------------------------------------------
+
+_AMOUNT = re.compile(r"\$?(\d{1,12}(?:\.\d{1,12})?|\.\d{1,12})", re.ASCII)
+
+
+def parse_usd(value: object, *, source: str) -> Decimal:
+    """Read an amount such as ``5``, ``5.00`` or ``$5.00``.
+
+    Raises:
+        SettingError: anything else, with one line that says what is valid.
+
+    >>> parse_usd("$5.00", source="--llm-budget")
+    Decimal('5.00')
+    """
+    match = None if isinstance(value, bool) else _AMOUNT.fullmatch(str(value).strip())
+    if match is None:
+        raise SettingError(f"{source}: {str(value)!r} is not an amount in USD; write it as 5, 5.00 or $5.00")
+    return Decimal(match[1])
+
+
+_RATE_KEYS = ("input", "output", "cache_read", "cache_write")
+
+
+def read_overrides(path: Path, *, source: str) -> Mapping[str, Rates]:
+    """Read a TOML file of prices in USD per million tokens, one table per exact model id.
+
+    Raises:
+        SettingError: the file cannot be read, or a table is not what it should be.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
+    except OSError as error:
+        raise SettingError(f"{source}: cannot read {str(path)!r}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingError(f"{source}: {str(path)!r} is not TOML: {error}") from error
+    return MappingProxyType({model: _read_rates(f"{source}: [{model!r}]", rates) for model, rates in document.items()})
+
+
+def _read_rates(where: str, table: object) -> Rates:
+    if not isinstance(table, dict):
+        raise SettingError(f'{where} is not a table; write ["MODEL"], then input = 0.15 and output = 0.60')
+    if unknown := sorted(table.keys() - set(_RATE_KEYS)):
+        raise SettingError(f"{where}: unknown key {unknown[0]!r}; valid are {', '.join(_RATE_KEYS)}")
+    rates: dict[str, Decimal] = {}
+    for key in _RATE_KEYS:
+        if key not in table:
+            if key in {"input", "output"}:
+                raise SettingError(f"{where}: {key!r} is missing; give it in USD per million tokens")
+            continue
+        value = table[key]
+        amount = None if isinstance(value, bool) or not isinstance(value, int | Decimal) else Decimal(value)
+        if amount is None or not amount.is_finite() or amount < 0:
+            raise SettingError(f"{where}: {key} = {str(value)!r} is not a price in USD per million tokens")
+        rates[key] = amount
+    return Rates(**rates)

@@ -1,0 +1,1 @@
+"""What was emitted, by whom, kept for assertions and sums."""

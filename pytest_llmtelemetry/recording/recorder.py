@@ -1,0 +1,91 @@
+"""Hears every event of the bus and keeps it under its owner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pytest_llmtelemetry.recording import owner as owners
+from pytest_llmtelemetry.recording.event import Event
+from pytest_llmtelemetry.recording.log import EventLog
+from pytest_llmtelemetry.recording.owner import Owner
+from pytest_llmtelemetry.telemetry import bus
+
+
+Key = tuple[str | None, int]
+
+_LIFTED = frozenset({"owner", "span_id", "parent_id"})
+
+
+class Recorder:
+    """The memory of a session.
+
+    Args:
+        settle: called before the events are read, so that what waits is emitted first.
+        on_event: called with each event that was kept.
+    """
+
+    def __init__(
+        self, *, settle: Callable[[], None] = lambda: None, on_event: Callable[[Event], None] = lambda event: None
+    ) -> None:
+        self._settle = settle
+        self._on_event = on_event
+        self._events: dict[Key, list[Event]] = {}
+        self._running: set[Key] = set()
+        # A span belongs to whoever began it, wherever it ends.
+        self._span_owner: dict[int, Owner] = {}
+
+    def install(self) -> Callable[[], None]:
+        """Begin to listen, and return a function that ends it."""
+        return bus.tap(self.hear)
+
+    def begin(self, key: Key) -> None:
+        """A test begins."""
+        self._running.add(key)
+
+    def end(self, key: Key) -> None:
+        """A test is over: what still arrives for it is late. Its log lives as long as someone holds it."""
+        self._running.discard(key)
+        self._events.pop(key, None)
+
+    def log(self, key: Key) -> EventLog:
+        """The live view of a test's own events."""
+        events = self._events.setdefault(key, [])
+        return EventLog(lambda: self._current(events), session=self.session_log)
+
+    def session_log(self) -> EventLog:
+        """The live view of events that belong to no test."""
+        events = self._events.setdefault(owners.SESSION.key, [])
+        return EventLog(lambda: self._current(events))
+
+    def hear(self, name: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any], place: int) -> None:
+        """Keep an event. This is the tap."""
+        span_id = metadata.get("span_id")
+        owner = metadata.get("owner") or self._owner_of_span(name, span_id)
+        around = bus.current_span() if span_id is None else None
+        event = Event(
+            name=name,
+            measurements=measurements,
+            metadata={key: value for key, value in metadata.items() if key not in _LIFTED},
+            owner=owner,
+            span_id=span_id if around is None else around.id,
+            parent_id=metadata.get("parent_id") if around is None else around.parent_id,
+            place=place,
+            late=owner.nodeid is not None and owner.key not in self._running,
+        )
+        if not event.late:
+            self._events.setdefault(owner.key, []).append(event)
+        self._on_event(event)
+
+    def _owner_of_span(self, name: str, span_id: int | None) -> Owner:
+        if span_id is None:
+            return owners.current()
+        if name.endswith(".start"):
+            return self._span_owner.setdefault(span_id, owners.current())
+        if name.endswith((".stop", ".exception")):
+            return self._span_owner.pop(span_id, owners.current())
+        return self._span_owner.get(span_id, owners.current())
+
+    def _current(self, events: list[Event]) -> list[Event]:
+        self._settle()
+        return list(events)

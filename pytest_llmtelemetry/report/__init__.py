@@ -1,0 +1,1 @@
+"""The end of the session in words. Pure functions of one summary."""

@@ -1,0 +1,123 @@
+"""All numbers of a session, as one frozen value. Every format is a function of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from pytest_llmtelemetry.limits.ledger import Ledger, Totals
+from pytest_llmtelemetry.limits.verdict import Limits, Verdict, judge
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRow:
+    """What went to one model."""
+
+    provider: str
+    model: str
+    totals: Totals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnerRow:
+    """What one test or fixture came to."""
+
+    label: str
+    totals: Totals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """A session."""
+
+    totals: Totals
+    limits: Limits
+    verdicts: tuple[Verdict, ...]
+    models: tuple[ModelRow, ...]
+    """Most expensive first."""
+    owners: tuple[OwnerRow, ...]
+    """Most expensive first."""
+    truncated_responses: int
+    truncated_contexts: int
+    cache_hits: int
+    """Of the application's own cache."""
+    cache_misses: int
+    thresholds_exceeded: int
+    unpriced: tuple[tuple[str, int], ...]
+    """Why calls are unpriced, and how many."""
+    uncertain: int
+    """Live requests that were sent and never answered: they may have been billed."""
+    blind: tuple[tuple[str, str], ...]
+    """Provider hosts that were contacted through a stack that has no seam, and whose they are."""
+    faults: int
+    """How often watching itself failed."""
+    complete: bool
+    """False if a worker was lost: all sums are lower bounds."""
+
+    @property
+    def is_empty(self) -> bool:
+        """True if there is nothing to tell."""
+        nothing_seen = not (self.totals.calls or self.uncertain or self.blind or self.faults)
+        return nothing_seen and self.limits.max_cost is None and not self._noted
+
+    @property
+    def is_lower_bound(self) -> bool:
+        """True if more may have been spent than is known."""
+        return bool(self.uncertain or self.totals.unpriced_live or self.blind or self.faults) or not self.complete
+
+    @property
+    def prompt_cache_hit_rate(self) -> Decimal | None:
+        """Cached input tokens over input tokens; ``None`` without input."""
+        return _rate(self.totals.cache_read_tokens, self.totals.input_tokens)
+
+    @property
+    def application_cache_hit_rate(self) -> Decimal | None:
+        """Hits over look-ups; ``None`` without look-ups."""
+        return _rate(self.cache_hits, self.cache_hits + self.cache_misses)
+
+    @property
+    def budget_used(self) -> Decimal | None:
+        """Cost over budget; ``None`` without a budget, or with one of zero."""
+        budget = self.limits.max_cost
+        return self.totals.cost_usd / budget if budget else None
+
+    @property
+    def _noted(self) -> bool:
+        return bool(self.truncated_responses or self.truncated_contexts or self.cache_hits or self.cache_misses)
+
+
+def summarise(ledger: Ledger, limits: Limits, *, faults: int = 0, complete: bool = True) -> Summary:
+    """Bring a ledger into the form of the reports."""
+    totals = ledger.totals
+    notes = ledger.notes
+    return Summary(
+        totals=totals,
+        limits=limits,
+        verdicts=judge(limits, totals, complete=complete),
+        models=tuple(
+            sorted(
+                (ModelRow(provider=who, model=model, totals=part) for (who, model), part in ledger.by_model.items()),
+                key=lambda row: (-row.totals.cost_usd, -row.totals.calls, row.provider, row.model),
+            )
+        ),
+        owners=tuple(
+            sorted(
+                (OwnerRow(label=label, totals=part) for label, part in ledger.by_owner.items()),
+                key=lambda row: (-row.totals.cost_usd, -row.totals.tokens, row.label),
+            )
+        ),
+        truncated_responses=notes.get("llm.response.truncated", 0),
+        truncated_contexts=notes.get("llm.context.truncation.stop", 0) + notes.get("llm.context.window.exceeded", 0),
+        cache_hits=notes.get("llm.cache.lookup.hit", 0),
+        cache_misses=notes.get("llm.cache.lookup.miss", 0),
+        thresholds_exceeded=notes.get("llm.cost.threshold.exceeded", 0),
+        unpriced=tuple(sorted(ledger.unpriced.items())),
+        uncertain=notes.get("uncertain", 0),
+        blind=tuple(ledger.blind.items()),
+        faults=faults,
+        complete=complete,
+    )
+
+
+def _rate(part: int, whole: int) -> Decimal | None:
+    return Decimal(part) / Decimal(whole) if whole else None

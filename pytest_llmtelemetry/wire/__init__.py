@@ -1,0 +1,1 @@
+"""Provider APIs as bytes. Pure functions over :mod:`pytest_llmtelemetry.facts`; no I/O."""
