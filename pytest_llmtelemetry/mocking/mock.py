@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
-from typing import Any
+from typing import Unpack
 
 import respx
 
 from pytest_llmtelemetry.errors import MockError
 from pytest_llmtelemetry.facts import ToolCall
 from pytest_llmtelemetry.mocking.faults import Fault
-from pytest_llmtelemetry.mocking.replies import Reply, reply
+from pytest_llmtelemetry.mocking.replies import Reply, ReplyOptions, reply
 from pytest_llmtelemetry.mocking.router import MockRouter, Refuse
 from pytest_llmtelemetry.mocking.script import Answer, Line, Registration, Script, When, parse_lines
 
 
-_OPTIONS = sorted({f.name for f in fields(Reply)} - {"text", "tool_calls"})
+_OPTIONS = sorted(ReplyOptions.__annotations__)
 
 
 class LLMMock:
@@ -52,9 +51,7 @@ class _Namespace:
     def __init__(self, script: Script) -> None:
         self._script = script
 
-    def _register(
-        self, api: str, answer: Answer | Sequence[Answer], when: When | None, options: dict[str, Any]
-    ) -> None:
+    def _register(self, api: str, answer: Answer | Sequence[Answer], when: When | None, options: ReplyOptions) -> None:
         name = f"llm_mock.{api}({_brief(answer)})"
         if unknown := sorted(options.keys() - set(_OPTIONS)):
             raise MockError(f"{name}: unknown option {unknown[0]!r}; valid are when, {', '.join(_OPTIONS)}")
@@ -69,7 +66,9 @@ class OpenAINamespace(_Namespace):
 
     provider = "openai"
 
-    def chat(self, answer: Answer | Sequence[Answer], *, when: When | None = None, **options: Any) -> None:
+    def chat(
+        self, answer: Answer | Sequence[Answer], *, when: When | None = None, **options: Unpack[ReplyOptions]
+    ) -> None:
         """Answer chat completions.
 
         Args:
@@ -88,12 +87,14 @@ class AnthropicNamespace(_Namespace):
 
     provider = "anthropic"
 
-    def messages(self, answer: Answer | Sequence[Answer], *, when: When | None = None, **options: Any) -> None:
+    def messages(
+        self, answer: Answer | Sequence[Answer], *, when: When | None = None, **options: Unpack[ReplyOptions]
+    ) -> None:
         """Answer messages. The arguments are those of :meth:`OpenAINamespace.chat`."""
         self._register("anthropic.messages", answer, when, options)
 
 
-def _maker(name: str, options: dict[str, Any]) -> Callable[[Answer], Line]:
+def _maker(name: str, options: ReplyOptions) -> Callable[[Answer], Line]:
     def make(answer: Answer) -> Line:
         if isinstance(answer, str):
             return reply(answer, **options)

@@ -6,8 +6,9 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
+from pytest_llmtelemetry.errors import MockError
 from pytest_llmtelemetry.facts import CallFacts, FinishReason, RequestFacts, ToolCall, Usage
 
 
@@ -32,6 +33,19 @@ class Reply:
     """``None``: ``tool_calls`` with tool calls, else ``stop``."""
     chunks: Sequence[str] | None = None
     """How a stream cuts the text. ``None``: after each word."""
+
+    def __post_init__(self) -> None:
+        """Say what is wrong where it is written, not where it is sent."""
+        reasons = [reason.value for reason in FinishReason]
+        if self.finish_reason is not None and self.finish_reason not in reasons:
+            raise MockError(f"{self.finish_reason!r} is not a finish reason; valid are {', '.join(reasons)}")
+        for name in _TOKENS:
+            count = getattr(self, name)
+            if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 0):
+                raise MockError(f"{name}={count!r} is not a number of tokens; give a whole number from 0 up")
+        cached = (self.cached_tokens or 0) + (self.cache_write_tokens or 0)
+        if self.input_tokens is not None and cached > self.input_tokens:
+            raise MockError(f"input_tokens={self.input_tokens} includes cached tokens, but {cached} are cached")
 
     @property
     def pieces(self) -> tuple[str, ...]:
@@ -76,10 +90,24 @@ class Reply:
         )
 
 
+_TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
 _WORDS = re.compile(r"\S+\s*|\s+")
 
 
-def reply(text: str = "", *tool_calls: ToolCall, **options: Any) -> Reply:
+class ReplyOptions(TypedDict, total=False):
+    """The fields of :class:`Reply` beside its text and its tool calls."""
+
+    model: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cached_tokens: int | None
+    cache_write_tokens: int | None
+    reasoning_tokens: int | None
+    finish_reason: FinishReason | str | None
+    chunks: Sequence[str] | None
+
+
+def reply(text: str = "", *tool_calls: ToolCall, **options: Unpack[ReplyOptions]) -> Reply:
     """Write a reply with more than text; the options are the fields of :class:`Reply`.
 
     >>> reply("Paris.", output_tokens=2).pieces

@@ -100,7 +100,7 @@ def parse_lines(
     Raises:
         MockError: an empty list.
     """
-    if isinstance(answer, str | ToolCall | Reply | Fault):
+    if isinstance(answer, str) or not isinstance(answer, Sequence):
         return (make(answer),), True
     lines = tuple(make(one) for one in answer)
     if not lines:

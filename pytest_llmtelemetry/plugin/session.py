@@ -25,7 +25,6 @@ from pytest_llmtelemetry.recording import owner as owners
 from pytest_llmtelemetry.recording.event import Event
 from pytest_llmtelemetry.recording.owner import Owner
 from pytest_llmtelemetry.recording.recorder import Key, Recorder
-from pytest_llmtelemetry.report import terminal
 from pytest_llmtelemetry.report.summary import Summary, summarise
 from pytest_llmtelemetry.telemetry import accounting, bus
 
@@ -228,12 +227,13 @@ class SessionPlugin:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the report."""
-        if is_worker(self.config) or self.config.option.collectonly:
+        summary = self.summary()
+        if is_worker(self.config) or self.config.option.collectonly or summary.is_empty:
             return
-        lines = list(terminal.lines(self.summary(), width=self.config.get_terminal_writer().fullwidth))
-        if lines:
-            terminalreporter.section("LLM telemetry")
-        for line in lines:
+        from pytest_llmtelemetry.report import terminal  # noqa: PLC0415 - imports tabulate
+
+        terminalreporter.write_sep("=", "LLM telemetry")
+        for line in terminal.lines(summary, width=self.config.get_terminal_writer().fullwidth):
             terminalreporter.write_line(line.text, bold=line.bold, red=line.red, yellow=line.yellow)
 
     def summary(self) -> Summary:

@@ -38,7 +38,7 @@ def add_options(parser: pytest.Parser) -> None:
     names = (_LONG,) if _owner_of_the_short_name() else (_SHORT, _LONG)
     group.addoption(
         *names,
-        dest="llm_budget",
+        dest="llmtelemetry_budget",
         metavar="USD",
         default=None,
         help="fail the run if its LLM calls, spent and simulated, cost more than this, such as 5.00",
@@ -90,9 +90,8 @@ def header(settings: Settings) -> list[str]:
 
 
 def _read_budget(config: pytest.Config) -> Decimal | None:
-    given = config.getoption("llm_budget")
-    if given is not None and not (_owner_of_the_short_name() and not isinstance(given, str)):
-        return parse_usd(given, source=_SHORT)
+    if (given := config.getoption("llmtelemetry_budget")) is not None:
+        return parse_usd(given, source=_LONG if _owner_of_the_short_name() else _SHORT)
     try:
         given = config.getini("llm_budget")
     except (TypeError, ValueError, pytest.UsageError) as error:
