@@ -55,7 +55,7 @@ class SessionPlugin:
         self._watch = Watch()
         self._undo: list[Callable[[], None]] = []
         self._untap: Callable[[], None] = lambda: None
-        self._refusals: dict[Key, list[str]] = {}
+        self._refusals: list[str] = []
         self._crossed = False
         self._faults_before = observers.faults
 
@@ -104,7 +104,7 @@ class SessionPlugin:
 
     def refuse(self, message: str) -> NoReturn:
         """Refuse a request. It is remembered, in case the code under test swallows even this."""
-        self._refusals.setdefault(owners.current().key, []).append(message)
+        self._refusals.append(message)
         raise RefusedCall(message)
 
     def _hear(self, event: Event) -> None:
@@ -164,31 +164,34 @@ class SessionPlugin:
     def pytest_runtest_setup(self, item: pytest.Item) -> Wrapper:
         """A test begins."""
         self.recorder.begin(key_of(item))
-        with self._at_work(owner_of(item, "setup")):
-            return (yield)
+        return (yield from self._phase(item, "setup"))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Wrapper:
-        """The test runs. A refusal that it swallowed fails it all the same."""
-        with self._at_work(owner_of(item, "call")):
-            result = yield
-        if refusals := self._refusals.get(key_of(item)):
-            raise RefusedCall(refusals[0])
-        return result
+        """The test runs."""
+        return (yield from self._phase(item, "call"))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Wrapper:
         """The test ends, and with it the streams that it left open."""
         key = key_of(item)
         try:
-            with self._at_work(owner_of(item, "teardown")):
-                try:
-                    return (yield)
-                finally:
-                    self.observer.flush(lambda exchange: exchange.owner.key == key)
+            return (yield from self._phase(item, "teardown"))
         finally:
-            self._refusals.pop(key, None)
+            self.observer.flush(lambda exchange: exchange.owner.key == key)
+            self.settle()
             self.recorder.end(key)
+
+    def _phase(self, item: pytest.Item, phase: str) -> Wrapper:
+        """Run a phase of a test. A refusal that was swallowed fails it all the same."""
+        with self._at_work(Owner(nodeid=item.nodeid, phase=phase, attempt=attempt_of(item))):
+            try:
+                result = yield
+            finally:
+                refusals, self._refusals = self._refusals, []
+        if refusals:
+            raise RefusedCall(refusals[0])
+        return result
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Wrapper:
@@ -258,11 +261,6 @@ def attempt_of(item: pytest.Item) -> int:
 def key_of(item: pytest.Item) -> Key:
     """What the events of a test are kept under."""
     return (item.nodeid, attempt_of(item))
-
-
-def owner_of(item: pytest.Item, phase: str) -> Owner:
-    """The owner of what happens in a phase of a test."""
-    return Owner(nodeid=item.nodeid, phase=phase, attempt=attempt_of(item))
 
 
 def _leave(before: list[Owner]) -> None:

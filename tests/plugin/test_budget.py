@@ -200,3 +200,12 @@ def test_lost_worker_leaves_the_budget_unproven(run: Run) -> None:
 
     assert result.ret == FAILED
     assert "LLM budget not proven: a worker was lost, and the total is a lower bound" in report_of(result)
+
+
+def test_ollama_on_loopback_is_free(run: Run, provider: Provider) -> None:
+    """Its own API is recognised by its path, whatever the port."""
+    url = provider.url.replace("/v1/chat/completions", "/api/chat")
+    result = run(LIVE.format(url=url, body=""), "--llm-budget=0")
+
+    assert result.ret == OK
+    assert report_of(result)[1].split()[:3] == ["ollama", "gpt-4o-mini", "1"]

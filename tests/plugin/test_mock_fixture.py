@@ -277,3 +277,22 @@ def test_bad_reply_is_named_where_it_is_written(run: Run, call: str, message: st
 
     assert result.ret == FAILED
     assert message in result.stdout.str()
+
+
+def test_refusal_swallowed_in_a_fixture_fails_the_test(run: Run) -> None:
+    """Also in tear-down, when the test itself is long over."""
+    result = run("""
+import contextlib, pytest
+
+@pytest.fixture
+def swallows(llm_mock):
+    yield
+    with contextlib.suppress(BaseException):
+        ask()
+
+def test_it(swallows):
+    pass
+""")
+
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["llm_mock has no answer to POST *"])
