@@ -56,6 +56,8 @@ class _Namespace:
         if unknown := sorted(options.keys() - set(_OPTIONS)):
             raise MockError(f"{name}: unknown option {unknown[0]!r}; valid are when, {', '.join(_OPTIONS)}")
         lines, repeats = parse_lines(name, answer, _maker(name, options))
+        if options and not any(isinstance(one, str | ToolCall) for one in _each(answer)):
+            raise MockError(f"{name}: {', '.join(sorted(options))} go into reply(...), where the rest of it is")
         self._script.add(
             Registration(name=name, provider=self.provider, api=api, lines=lines, repeats=repeats, when=when)
         )
@@ -77,7 +79,8 @@ class OpenAINamespace(_Namespace):
                 each HTTP attempt.
             when: answer only requests for which this returns true; it is given the
                 :class:`~pytest_llmtelemetry.RequestFacts`.
-            options: more about the reply, as in :class:`~pytest_llmtelemetry.Reply`.
+            options: more about the texts and tool calls in ``answer``, as in
+                :class:`~pytest_llmtelemetry.Reply`.
         """
         self._register("openai.chat", answer, when, options)
 
@@ -95,20 +98,25 @@ class AnthropicNamespace(_Namespace):
 
 
 def _maker(name: str, options: ReplyOptions) -> Callable[[Answer], Line]:
-    def make(answer: Answer) -> Line:
+    def make(answer: object) -> Line:
         if isinstance(answer, str):
             return reply(answer, **options)
         if isinstance(answer, ToolCall):
             return reply("", answer, **options)
         if not isinstance(answer, Reply | Fault):
-            raise MockError(
-                f"{name}: {answer!r} is not a reply; give a text, tool_call(...), reply(...), faults.* or a list of these"
+            hint = (
+                "call it"
+                if callable(answer)
+                else "give a text, tool_call(...), reply(...), faults.* or a list of these"
             )
-        if options:
-            raise MockError(f"{name}: {', '.join(sorted(options))} go into reply(...), where the rest of it is")
+            raise MockError(f"{name}: {answer!r} is not a reply; {hint}")
         return answer
 
     return make
+
+
+def _each(answer: Answer | Sequence[Answer]) -> Sequence[Answer]:
+    return answer if isinstance(answer, Sequence) and not isinstance(answer, str) else [answer]
 
 
 def _brief(answer: object) -> str:

@@ -43,6 +43,8 @@ class Reply:
             count = getattr(self, name)
             if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 0):
                 raise MockError(f"{name}={count!r} is not a number of tokens; give a whole number from 0 up")
+        if self.chunks is not None and "".join(self.chunks) != self.text:
+            raise MockError(f"chunks={list(self.chunks)!r} do not join to the text {self.text!r}; leave the text out")
         cached = (self.cached_tokens or 0) + (self.cache_write_tokens or 0)
         if self.input_tokens is not None and cached > self.input_tokens:
             raise MockError(f"input_tokens={self.input_tokens} includes cached tokens, but {cached} are cached")

@@ -7,17 +7,20 @@ respx knows httpx alone. Requests, responses and exceptions are converted betwee
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import httpx
 import respx
+from anyio.lowlevel import checkpoint
 from respx.models import AllMockedAssertionError, PassThrough
 
 from pytest_llmtelemetry.capture.exchange import Exchange
 from pytest_llmtelemetry.capture.httpx_seam import MOCKED
 from pytest_llmtelemetry.mocking.faults import Fault
-from pytest_llmtelemetry.mocking.script import Script
+from pytest_llmtelemetry.mocking.script import Line, Script
 
 
 Refuse = Callable[[str], NoReturn]
@@ -54,48 +57,56 @@ class MockRouter:
 
     def respond(self, request: Any, stack: Any, exchange: Exchange) -> Any:
         """Answer a request of a sync client."""
-        exchange.asked = True
         request.read()
-        token = _exchange.set(exchange)
-        try:
-            response = self.respx.handler(_as_httpx(request, stack))
-        except PassThrough:
-            return None
-        except AllMockedAssertionError:
-            self._unanswered(exchange)
-        except Exception as error:
-            raise _as_stack_error(error, stack, request) from error
-        finally:
-            _exchange.reset(token)
-        return _as_stack(response, stack, request)
+        with self._working_for(exchange, request, stack) as outcome:
+            outcome.response = self.respx.handler(_as_httpx(request, stack))
+        return self._conclude(outcome, exchange, request, stack)
 
     async def arespond(self, request: Any, stack: Any, exchange: Exchange) -> Any:
         """Answer a request of an async client."""
-        exchange.asked = True
         await request.aread()
+        await checkpoint()  # as on a network, other tasks get their turn
+        with self._working_for(exchange, request, stack) as outcome:
+            outcome.response = await self.respx.async_handler(_as_httpx(request, stack))
+        return self._conclude(outcome, exchange, request, stack)
+
+    @contextmanager
+    def _working_for(self, exchange: Exchange, request: Any, stack: Any) -> Iterator[_Outcome]:
+        exchange.asked = True
+        outcome = _Outcome()
         token = _exchange.set(exchange)
         try:
-            response = await self.respx.async_handler(_as_httpx(request, stack))
+            yield outcome
         except PassThrough:
-            return None
+            outcome.passes = True
         except AllMockedAssertionError:
-            self._unanswered(exchange)
+            pass  # respx has no answer; a refusal that is raised out of here would carry respx's words along
         except Exception as error:
             raise _as_stack_error(error, stack, request) from error
         finally:
             _exchange.reset(token)
-        return _as_stack(response, stack, request)
+
+    def _conclude(self, outcome: _Outcome, exchange: Exchange, request: Any, stack: Any) -> Any:
+        if outcome.passes:
+            return None
+        if outcome.response is None:
+            self._unanswered(exchange)
+        return _as_stack(outcome.response, stack, request)
 
     # -- what the router asks --------------------------------------------------------------
 
     def _from_script(self, request: httpx.Request) -> httpx.Response | None:
         exchange = _exchange.get()
         conversation = exchange.conversation
+        line: Line | None = None
+        broken = ""
         try:
             line = self._script.choose(conversation.facts)
         except Exception as error:  # noqa: BLE001 - an SDK would call it a connection error
+            broken = repr(error)
+        if broken:
             exchange.refused = True
-            self._refuse(f"llm_mock: when= raised {error!r} for {conversation.request}")
+            self._refuse(f"llm_mock: when= raised {broken} for {conversation.request}")
         if line is None:
             return None
         dialect = conversation.dialect
@@ -122,6 +133,15 @@ class MockRouter:
         self._refuse("\n".join([head, *tail]))
 
 
+@dataclass(slots=True)
+class _Outcome:
+    """What respx made of a request."""
+
+    response: httpx.Response | None = None
+    passes: bool = False
+    """A route of the user's lets it through to the network."""
+
+
 class _Chunks(httpx.SyncByteStream, httpx.AsyncByteStream):
     """A body in pieces, for either kind of client, any number of times."""
 
@@ -133,6 +153,7 @@ class _Chunks(httpx.SyncByteStream, httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for chunk in self._chunks:
+            await checkpoint()
             yield chunk
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pytest_llmtelemetry.errors import MockError
 from pytest_llmtelemetry.facts import RequestFacts, ToolCall
@@ -47,7 +48,7 @@ class Registration:
         if not self.repeats and self.used >= len(self.lines):
             return f"all {len(self.lines)} replies are used up"
         if self.when is not None and not self.when(request):
-            return "when= said no"
+            return f"{_name_of(self.when)} said no"
         return None
 
     def take(self) -> Line:
@@ -83,10 +84,18 @@ class Script:
     def unused(self) -> list[str]:
         """One line for each reply that nobody asked for."""
         return [
-            f"{one.name}: never asked" if one.used == 0 else f"{one.name}: {one.left} of {len(one.lines)} not asked for"
+            f"{one.name}: never asked"
+            if one.used == 0
+            else f"{one.name}: the last {one.left} of {len(one.lines)} not asked for"
             for one in self.registrations
             if one.left
         ]
+
+
+def _name_of(when: When) -> str:
+    code = getattr(when, "__code__", None)
+    where = "" if code is None else f" ({Path(code.co_filename).name}:{code.co_firstlineno})"
+    return f"when={getattr(when, '__qualname__', repr(when)).rpartition('.')[2]}{where}"
 
 
 Answer = str | ToolCall | Reply | Fault

@@ -187,6 +187,10 @@ class SessionPlugin:
         with self._at_work(Owner(nodeid=item.nodeid, phase=phase, attempt=attempt_of(item))):
             try:
                 result = yield
+            except BaseExceptionGroup as group:
+                if group.split(RefusedCall)[1] is None:  # a TaskGroup wraps even a refusal, once for each task
+                    raise RefusedCall(self._refusals[0]) from None
+                raise
             finally:
                 refusals, self._refusals = self._refusals, []
         if refusals:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from support import Run
 
 
@@ -102,7 +103,7 @@ def test_it(llm_mock):
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(
         [
-            "  llm_mock.openai.chat(['one', 'two']): 1 of 2 not asked for",
+            "  llm_mock.openai.chat(['one', 'two']): the last 1 of 2 not asked for",
             "  llm_mock.anthropic.messages('never'): never asked",
         ]
     )
@@ -268,6 +269,13 @@ def test_it():
         pytest.param(
             'chat("Hi", finish_reason="lenght")', "'lenght' is not a finish reason; valid are stop,", id="reason"
         ),
+        pytest.param("chat(len)", "<built-in function len> is not a reply; call it", id="not called"),
+        pytest.param('chat("Hi", chunks=["Ho"])', "chunks=['Ho'] do not join to the text 'Hi'", id="chunks"),
+        pytest.param(
+            'chat("Hi", cached_tokens=9, input_tokens=3)',
+            "input_tokens=3 includes cached tokens, but 9 are cached",
+            id="cached",
+        ),
         pytest.param('chat("Hi", input_tokens=-1)', "input_tokens=-1 is not a number of tokens", id="tokens"),
     ],
 )
@@ -296,3 +304,66 @@ def test_it(swallows):
 
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(["llm_mock has no answer to POST *"])
+
+
+def test_refusal_in_a_task_group_is_one_clear_line(run: Run) -> None:
+    """Not a group of tracebacks, one for each task."""
+    result = run("""
+import asyncio, httpx2
+
+async def post():
+    async with httpx2.AsyncClient() as client:
+        await client.post("https://api.openai.com/v1/chat/completions", json={"messages": []})
+
+async def both():
+    async with asyncio.TaskGroup() as group:
+        group.create_task(post())
+        group.create_task(post())
+
+def test_it(llm_mock):
+    asyncio.run(both())
+""")
+
+    assert result.ret == FAILED
+    result.stdout.fnmatch_lines(["llm_mock has no answer to POST *", "Nothing is registered."])
+    assert "ExceptionGroup" not in result.stdout.str()
+    assert "RESPX" not in result.stdout.str()
+
+
+def test_async_answers_let_other_tasks_run(run: Run) -> None:
+    """Two requests of one group are under way at the same time, as on a network."""
+    passes(
+        run,
+        """
+import asyncio, httpx2
+
+async def post():
+    async with httpx2.AsyncClient() as client:
+        await client.post("https://api.openai.com/v1/chat/completions", json={"messages": []})
+
+async def both():
+    await asyncio.gather(post(), post())
+
+def test_it(llm_mock, llm_events):
+    llm_mock.openai.chat("Hi")
+    asyncio.run(both())
+    assert [name.rpartition(".")[2] for name in llm_events.filter("llm.provider.*").names] == ["start", "start", "stop", "stop"]
+""",
+    )
+
+
+def test_options_apply_to_the_texts_of_a_list(run: Run) -> None:
+    """A fault beside them takes none."""
+    passes(
+        run,
+        """
+from pytest_llmtelemetry import faults
+
+def test_it(llm_mock, llm_events):
+    llm_mock.openai.chat([faults.server_error(), "Hi"], input_tokens=10, output_tokens=2)
+    ask()
+    ask()
+    [call] = llm_events.calls
+    assert (call.usage.input_tokens, call.usage.output_tokens, call.estimated) == (10, 2, False)
+""",
+    )
