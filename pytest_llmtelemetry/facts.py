@@ -62,7 +62,7 @@ class Usage:
     reasoning_tokens: int | None = None
     """Part of the output that the user does not see."""
     partial: bool = False
-    """In a sum: some call did not state its input or output, so this is a lower bound."""
+    """More was used than is stated here: some call of a sum, or some step of a call, is not in it."""
     doubts: tuple[str, ...] = ()
     """What does not add up, in words. A doubtful split is dropped; the totals stay."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pytest_llmtelemetry.facts import CallFacts, FinishReason, RequestFacts, ToolCall, Usage
@@ -83,7 +84,8 @@ class AnthropicMessages:
         stated = _write_usage(facts)
         opening = _envelope(facts) | {"content": [], "stop_reason": None, "stop_sequence": None}
         if facts.usage is not None:
-            opening["usage"] = stated | {"output_tokens": min(1, facts.usage.output_tokens or 0)}
+            placeholder = {"output_tokens": min(1, facts.usage.output_tokens or 0)}
+            opening["usage"] = {key: stated[key] for key in stated if key != "output_tokens_details"} | placeholder
         yield event("message_start", message=opening)
         yield event("ping")
         index = 0
@@ -150,7 +152,7 @@ class _Answer:
             self.usage = known | {key: value for key, value in usage.items() if value is not None}
 
     def take_block(self, index: int, block: Mapping[str, Any]) -> None:
-        kind = block.get("type")
+        kind = text(block.get("type"))
         self.has_content = self.has_content or kind in {"tool_use", "thinking"} or bool(block.get("text"))
         if kind == "text":
             self.pieces.append(text(block.get("text")) or "")
@@ -159,7 +161,7 @@ class _Answer:
             self.calls[index] = {
                 "id": text(block.get("id")) or "",
                 "name": text(block.get("name")) or "",
-                "arguments": dump(given) if given else "",
+                "arguments": _arguments(given) if given else "",
             }
 
     def take_delta(self, index: int, delta: Mapping[str, Any]) -> None:
@@ -213,7 +215,8 @@ class _Reader:
             self._take(event.data)
         if self._answer.usage is not None and not self._counted:
             # message_start states a placeholder; without message_delta the output is unknown.
-            self._answer.usage.pop("output_tokens", None)
+            for key in ("output_tokens", "output_tokens_details"):
+                self._answer.usage.pop(key, None)
         return self._answer.facts(terminated=self._stopped or self._answer.finish is not None)
 
     def _take(self, data: str) -> None:
@@ -230,12 +233,19 @@ class _Reader:
             case "content_block_delta":
                 self._answer.take_delta(position, mapping(event.get("delta")))
             case "message_delta":
-                self._counted = self._counted or "output_tokens" in mapping(event.get("usage"))
+                self._counted = self._counted or mapping(event.get("usage")).get("output_tokens") is not None
                 self._answer.take_ending(mapping(event.get("delta")), event)
             case "message_stop":
                 self._stopped = True
             case "error":
                 self._answer.take_error(event)
+
+
+def _arguments(given: object) -> str:
+    try:
+        return dump(given)
+    except RecursionError:
+        return ""  # nobody's tool is called with that; the usage beside it is real
 
 
 def _read_usage(source: Mapping[str, Any]) -> Usage | None:
@@ -244,17 +254,22 @@ def _read_usage(source: Mapping[str, Any]) -> Usage | None:
     fresh = count("input_tokens")
     read = count("cache_read_input_tokens")
     written = count("cache_creation_input_tokens")
+    # A part that cannot be read leaves the whole unknown.
+    whole = None if fresh is None or count.doubts else fresh + (read or 0) + (written or 0)
     counts = {
-        "input_tokens": None if fresh is None else fresh + (read or 0) + (written or 0),
+        "input_tokens": whole,
         "output_tokens": count("output_tokens"),
         "cache_read_tokens": read,
         "cache_write_tokens": written,
         "cache_write_1h_tokens": count("cache_creation", "ephemeral_1h_input_tokens"),
         "reasoning_tokens": count("output_tokens_details", "thinking_tokens"),
     }
+    # What an advisor or a compaction takes stands beside the counters, and may have prices of its own.
+    beside = {text(step.get("type")) or "unknown" for step in objects(source.get("iterations"))} - {"message"}
+    count.doubts += [f"the tokens of {kind} iterations are not counted" for kind in sorted(beside)]
     if all(value is None for value in counts.values()) and not count.doubts:
         return None
-    return Usage.checked(doubts=count.doubts, **counts)
+    return replace(Usage.checked(doubts=count.doubts, **counts), partial=bool(beside))
 
 
 def _write_usage(facts: CallFacts) -> dict[str, object]:

@@ -28,6 +28,7 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ("groq", r"api\.groq\.com"),
     ("huggingface", r"router\.huggingface\.co|api-inference\.huggingface\.co"),
     ("mistral", r"(?:api|codestral)\.mistral\.ai"),
+    ("ollama", r"ollama\.com"),
     ("openai", r"(?:[a-z]{2}\.)?api\.openai\.com"),
     ("openrouter", r"openrouter\.ai"),
     ("perplexity", r"api\.perplexity\.ai"),
@@ -39,7 +40,7 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
 )
 _HOST = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in _PATTERNS))
 
-PROVIDERS: frozenset[str] = frozenset(name for name, _ in _PATTERNS) | {"ollama"}
+PROVIDERS: frozenset[str] = frozenset(name for name, _ in _PATTERNS)
 """Every provider that is known by name."""
 
 
@@ -71,7 +72,7 @@ class Hosts:
         >>> Hosts({"gw.example": "openai"}).seat("gw.example", 8080)
         Seat(provider='openai', free=False)
         """
-        host = host.lower().rstrip(".")
+        host = _plain(host)
         rule = self.rules.get(f"{host}:{port}") or self.rules.get(host)
         if rule == FREE:
             return Seat("ollama" if _speaks_ollama(port, path) else "local", free=True)
@@ -82,6 +83,15 @@ class Hosts:
         if is_loopback(host) and _speaks_ollama(port, path):
             return Seat("ollama", free=True)
         return Seat(UNKNOWN)
+
+
+def _plain(host: str) -> str:
+    """One way to write what has many: lower case, no last dot, IPv6 short and in brackets."""
+    host = host.lower().strip("[]").rstrip(".")
+    try:
+        return f"[{ipaddress.IPv6Address(host)}]"
+    except ValueError:
+        return host
 
 
 def is_loopback(host: str) -> bool:
@@ -98,7 +108,7 @@ def _speaks_ollama(port: int | None, path: str) -> bool:
     return port == OLLAMA_PORT or path in {"/api/chat", "/api/generate", "/api/embed", "/api/embeddings"}
 
 
-_RULE = re.compile(r"(?P<host>\[[0-9a-fA-F:]+\]|[^\s:=/\[\]]+)(?P<port>:\d{1,5})?\s*=\s*(?P<provider>[\w.-]+)")
+_RULE = re.compile(r"(?P<host>\[[0-9a-fA-F:]+\]|[^\s:=/\[\]]+)(?::(?P<port>\d{1,5}))?\s*=\s*(?P<provider>[\w.-]+)")
 
 
 def parse_hosts(lines: Iterable[str], *, known: Iterable[str] = PROVIDERS, source: str = "llm_hosts") -> Hosts:
@@ -118,7 +128,7 @@ def parse_hosts(lines: Iterable[str], *, known: Iterable[str] = PROVIDERS, sourc
             raise SettingError(
                 f"{source}: {line.strip()!r} is not 'HOST[:PORT] = PROVIDER', such as 'localhost:8080 = openai'"
             )
-        host = match["host"].lower() + (match["port"] or "")
+        host = _plain(match["host"]) + (f":{int(match['port'])}" if match["port"] else "")
         if match["provider"] not in valid:
             raise SettingError(
                 f"{source}: {match['provider']!r} (for {host}) is not a provider; valid are {', '.join(valid)}"

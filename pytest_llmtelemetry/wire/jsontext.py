@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from decimal import Decimal
-from typing import Any, NoReturn
+from decimal import Context, Decimal
+from typing import Any
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+MONEY = Context(prec=34)
+"""For arithmetic on amounts: the code under test may have changed the thread's own context."""
 
 
 def load_object(data: bytes | str) -> dict[str, Any] | None:
-    """Parse a JSON object, or return ``None``. Numbers with a fraction are exact ``Decimal``."""
+    """Parse a JSON object, or return ``None``. Numbers with a fraction are exact ``Decimal``.
+
+    ``NaN`` and ``Infinity`` are not JSON, but the SDKs read on, and so does this.
+    """
     try:
-        value = json.loads(data, parse_float=Decimal, parse_constant=_no_constant)
+        value = json.loads(data, parse_float=Decimal, parse_constant=Decimal)
     except (ValueError, RecursionError, ArithmeticError):
         return None
     return value if isinstance(value, dict) else None
 
 
 def dump(value: object) -> str:
-    """Write compact JSON."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    """Write compact JSON; a ``Decimal`` keeps all its digits."""
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{dump(str(key))}:{dump(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(dump, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def mapping(value: object) -> Mapping[str, Any]:
@@ -42,11 +51,13 @@ def text(value: object) -> str | None:
 
 
 def money(value: object) -> Decimal | None:
-    """An amount that a provider stated, if it is a finite number that is not negative."""
+    """An amount that a provider stated, if it is a number that is not negative and that makes sense."""
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return None
     amount = Decimal(value)
-    return amount if amount.is_finite() and amount >= 0 else None
+    if not amount.is_finite() or amount < 0 or (amount and not _TINY < amount < _ABSURD):
+        return None
+    return amount
 
 
 class Counts:
@@ -69,5 +80,7 @@ class Counts:
         return None
 
 
-# More tokens than all providers produce in a year; a sum of such numbers would mean nothing.
+# More tokens, or dollars, than all providers take in a year; a sum of such numbers would mean nothing.
 _ABSURD = 10**15
+# Less than any token costs. 1e-999999999 is a number too, and would be printed with all its zeros.
+_TINY = Decimal("1e-18")

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_llmtelemetry.facts import CallFacts, FinishReason, RequestFacts, ToolCall, Usage
 from pytest_llmtelemetry.wire.dialect import WireError
-from pytest_llmtelemetry.wire.jsontext import Counts, dump, load_object, mapping, money, objects, text
+from pytest_llmtelemetry.wire.jsontext import MONEY, Counts, dump, load_object, mapping, money, objects, text
 from pytest_llmtelemetry.wire.sse import SSEDecoder, encode
 
 
@@ -51,7 +51,7 @@ class OpenAIChat:
     def read_request(self, body: Mapping[str, Any], *, path: str, provider: str) -> RequestFacts:
         deployment = _DEPLOYMENT.fullmatch(path)
         stream = body.get("stream") is True
-        limit = body.get("max_completion_tokens", body.get("max_tokens"))
+        limit = body.get("max_completion_tokens") or body.get("max_tokens")
         return RequestFacts(
             api=self.api,
             provider=provider,
@@ -146,7 +146,8 @@ class _Answer:
             word = text(choice.get("finish_reason"))
             if word is not None and (self.finish is None or _FINISH.get(word) is FinishReason.LENGTH):
                 self.finish = word
-            self._take_message(mapping(choice.get(part)), first=choice.get("index", 0) in {0, None})
+            # A tuple, because what is looked for in a set must be hashable.
+            self._take_message(mapping(choice.get(part)), first=choice.get("index") in (0, None))
         usage = document.get("usage") or mapping(document.get("x_groq")).get("usage")
         if isinstance(usage, dict):
             self.usage = usage
@@ -155,10 +156,11 @@ class _Answer:
             self.error = text(error.get("code")) or text(error.get("type")) or "error"
 
     def _take_message(self, message: Mapping[str, Any], *, first: bool) -> None:
-        piece = text(message.get("content"))
+        content = message.get("content")
+        piece = text(content) or "".join(text(part.get("text")) or "" for part in objects(content))
         calls = objects(message.get("tool_calls"))
         self.has_content = self.has_content or bool(
-            piece or calls or message.get("reasoning_content") or message.get("reasoning")
+            content or calls or message.get("reasoning_content") or message.get("reasoning")
         )
         if not first:
             return
@@ -228,10 +230,14 @@ def _read_usage(source: Mapping[str, Any]) -> Usage | None:
     cached = count("prompt_tokens_details", "cached_tokens")
     for elsewhere in ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens"):
         cached = count(elsewhere) if cached is None else cached
+    asked, produced, total = count("prompt_tokens"), count("completion_tokens"), count("total_tokens")
+    if asked is not None and produced is not None and total is not None:
+        # xAI and Gemini leave reasoning out of completion_tokens, not out of the total, nor of the bill.
+        produced = max(produced, total - asked)
     counts = {
-        "input_tokens": count("prompt_tokens"),
-        "output_tokens": count("completion_tokens"),
-        "total_tokens": count("total_tokens"),
+        "input_tokens": asked,
+        "output_tokens": produced,
+        "total_tokens": total,
         "cache_read_tokens": cached,
         "cache_write_tokens": count("prompt_tokens_details", "cache_write_tokens"),
         "reasoning_tokens": count("completion_tokens_details", "reasoning_tokens"),
@@ -244,7 +250,7 @@ def _read_usage(source: Mapping[str, Any]) -> Usage | None:
 def _read_cost(usage: Mapping[str, Any]) -> Decimal | None:
     """The cost that OpenRouter, Perplexity and xAI state, in USD."""
     if (ticks := money(usage.get("cost_in_usd_ticks"))) is not None:
-        return ticks / _TICKS_PER_USD
+        return MONEY.divide(ticks, _TICKS_PER_USD)
     stated = usage.get("cost")
     if isinstance(stated, dict):
         return money(stated.get("total_cost"))
@@ -252,7 +258,7 @@ def _read_cost(usage: Mapping[str, Any]) -> Decimal | None:
     if cost is not None and usage.get("is_byok") is True:
         # The gateway's fee alone; the provider bills the rest to the user's own key.
         upstream = money(mapping(usage.get("cost_details")).get("upstream_inference_cost"))
-        return None if upstream is None else cost + upstream
+        return None if upstream is None else MONEY.add(cost, upstream)
     return cost
 
 
@@ -290,5 +296,5 @@ def _write_usage(facts: CallFacts) -> dict[str, object]:
         ),
     }
     if facts.stated_cost_usd is not None:
-        document["cost"] = float(facts.stated_cost_usd)
+        document["cost"] = facts.stated_cost_usd
     return document

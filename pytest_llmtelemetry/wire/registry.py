@@ -22,7 +22,7 @@ def identify(request: WireRequest, hosts: Hosts) -> Conversation | None:
         if candidate.speaks(request.method, request.path):
             dialect = candidate
             break
-    body = load_object(request.body) if request.body else None
+    body = None if request.body is None else load_object(request.body) or {}
     if not seat.known and (dialect is OTHER or not _looks_like_a_prompt(body)):
         return None
     facts = dialect.read_request(body or {}, path=request.path, provider=seat.provider)
