@@ -6,22 +6,19 @@ runs begin without a single call.
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Context, Decimal, localcontext
+from decimal import Decimal, localcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from pytest_llmtelemetry.errors import SettingError
 from pytest_llmtelemetry.facts import Usage
+from pytest_llmtelemetry.money import MONEY
 from pytest_llmtelemetry.telemetry.accounting import Billable, Price
 
-
-# The code under test may have changed the thread's own context.
-MONEY = Context(prec=34)
 
 _MILLION = Decimal(1_000_000)
 
@@ -98,8 +95,12 @@ class PriceBook:
         usage = call.usage
         if usage is None:
             raise _Unpriced("the answer states no usage")
-        if usage.input_tokens is None or usage.output_tokens is None:
+        if usage.input_tokens is None or usage.output_tokens is None or usage.partial:
             raise _Unpriced("the answer states only a part of its usage")
+        if any((count or 0) < 0 for count in usage.counts().values()):
+            raise _Unpriced("the answer states a negative number of tokens")
+        if (usage.cache_read_tokens or 0) + (usage.cache_write_tokens or 0) > usage.input_tokens:
+            raise _Unpriced("the answer states more cached tokens than input tokens")
         if not models:
             raise _Unpriced("neither request nor answer names a model")
         for model in models:
@@ -136,38 +137,7 @@ class PriceBook:
         raise _Unpriced(f"no price is known for {models[0]!r} at {call.provider}")
 
 
-def usd(amount: Decimal) -> str:
-    """Write an amount for people: cents, and four digits where cents are too coarse.
-
-    >>> usd(Decimal("5")), usd(Decimal("0.0123")), usd(Decimal("0.00000421")), usd(Decimal(0))
-    ('$5.00', '$0.0123', '$0.00000421', '$0.00')
-    """
-    with localcontext(MONEY):
-        if amount == 0 or amount >= 1:
-            return f"${amount:,.2f}"
-        text = f"{amount:.{max(4, 3 - amount.adjusted())}f}".rstrip("0")
-        return f"${text}{'0' * (4 - len(text.partition('.')[2]))}"
-
-
-# -- amounts and files that users write -----------------------------------------------
-
-_AMOUNT = re.compile(r"\$?(\d{1,12}(?:\.\d{1,12})?|\.\d{1,12})", re.ASCII)
-
-
-def parse_usd(value: object, *, source: str) -> Decimal:
-    """Read an amount such as ``5``, ``5.00`` or ``$5.00``.
-
-    Raises:
-        SettingError: anything else, with one line that says what is valid.
-
-    >>> parse_usd("$5.00", source="--llm-budget")
-    Decimal('5.00')
-    """
-    match = None if isinstance(value, bool) else _AMOUNT.fullmatch(str(value).strip())
-    if match is None:
-        raise SettingError(f"{source}: {str(value)!r} is not an amount in USD; write it as 5, 5.00 or $5.00")
-    return Decimal(match[1])
-
+# -- the file of prices that users write ------------------------------------------------
 
 _RATE_KEYS = ("input", "output", "cache_read", "cache_write")
 
@@ -191,6 +161,10 @@ def _read_rates(where: str, table: object) -> Rates:
     if not isinstance(table, dict):
         raise SettingError(f'{where} is not a table; write ["MODEL"], then input = 0.15 and output = 0.60')
     if unknown := sorted(table.keys() - set(_RATE_KEYS)):
+        if isinstance(table[unknown[0]], dict):
+            raise SettingError(
+                f'{where}: {unknown[0]!r} is a table; quote a model id that has a dot, as in ["gpt-4.1"]'
+            )
         raise SettingError(f"{where}: unknown key {unknown[0]!r}; valid are {', '.join(_RATE_KEYS)}")
     rates: dict[str, Decimal] = {}
     for key in _RATE_KEYS:

@@ -6,15 +6,15 @@ Everything is a sum, so that the ledgers of several processes can be merged.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal, localcontext
 from typing import Any, Self
 
 from pytest_llmtelemetry.facts import Usage
-from pytest_llmtelemetry.pricing import MONEY
-from pytest_llmtelemetry.recording.event import Call, Event
-from pytest_llmtelemetry.telemetry.accounting import COST_CALCULATED
+from pytest_llmtelemetry.money import MONEY
+from pytest_llmtelemetry.recording.event import Call, Event, is_call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,8 @@ class Totals:
     input_tokens: int = 0
     output_tokens: int = 0
     cache_read_tokens: int = 0
+    cache_stated: int = 0
+    """Calls that said how much they read from the prompt cache, be it nothing."""
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     spent_usd: Decimal = Decimal(0)
@@ -48,6 +50,7 @@ class Totals:
             input_tokens=usage.input_tokens or 0,
             output_tokens=usage.output_tokens or 0,
             cache_read_tokens=usage.cache_read_tokens or 0,
+            cache_stated=int(usage.cache_read_tokens is not None),
             cache_write_tokens=usage.cache_write_tokens or 0,
             reasoning_tokens=usage.reasoning_tokens or 0,
             spent_usd=cost if live else Decimal(0),
@@ -95,6 +98,8 @@ class Ledger:
     """How often each event happened that the report counts."""
     blind: dict[str, str] = field(default_factory=dict)
     """Provider hosts that were contacted through a stack that has no seam."""
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    """Streams end in any thread."""
 
     @property
     def totals(self) -> Totals:
@@ -106,13 +111,23 @@ class Ledger:
 
     def hear(self, event: Event) -> None:
         """Take an event into account."""
-        if event.name == COST_CALCULATED:
+        with self._lock:
+            self._hear(event)
+
+    def _hear(self, event: Event) -> None:
+        if is_call(event):
             self._add(Call.of(event))
-        elif event.name in COUNTED or event.metadata.get("uncertain"):
-            name = "uncertain" if event.metadata.get("uncertain") else event.name
+        elif event.name == THRESHOLD_EXCEEDED and event.metadata.get("scope") == "session":
+            return  # the sums show it; workers would count it once each
+        elif event.name == REQUEST_FAILED and event.metadata.get("uncertain"):
+            self._note("uncertain")
+        elif event.name in COUNTED:
             if event.name == "llm.context.truncation.stop" and event.metadata.get("truncated") is False:
                 return
-            self.notes[name] = self.notes.get(name, 0) + 1
+            self._note(event.name)
+
+    def _note(self, name: str) -> None:
+        self.notes[name] = self.notes.get(name, 0) + 1
 
     def _add(self, call: Call) -> None:
         totals = Totals.of(call)
@@ -163,6 +178,9 @@ class Ledger:
         self.blind.update(other.blind)
 
 
+THRESHOLD_EXCEEDED = "llm.cost.threshold.exceeded"
+"""A limit on cost was crossed."""
+
 COUNTED = frozenset(
     {
         "llm.response.truncated",
@@ -170,10 +188,13 @@ COUNTED = frozenset(
         "llm.context.window.exceeded",
         "llm.cache.lookup.hit",
         "llm.cache.lookup.miss",
-        "llm.cost.threshold.exceeded",
+        THRESHOLD_EXCEEDED,
     }
 )
 """The events that the report counts."""
+
+REQUEST_FAILED = "llm.provider.request.exception"
+"""Ends a request that was not answered; it may be uncertain whether it was billed."""
 
 
 def _dump_totals(totals: Totals) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 
 from pytest_llmtelemetry.limits.ledger import Totals
-from pytest_llmtelemetry.pricing import MONEY, usd
+from pytest_llmtelemetry.money import MONEY, usd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +36,12 @@ def over_budget(limits: Limits, totals: Totals) -> Decimal | None:
         return totals.cost_usd - limits.max_cost
 
 
-def judge(limits: Limits, totals: Totals, *, complete: bool = True) -> tuple[Verdict, ...]:
-    """Compare what was spent with what may be."""
+def judge(limits: Limits, totals: Totals, *, unseen: Sequence[str] = ()) -> tuple[Verdict, ...]:
+    """Compare what was spent with what may be.
+
+    Args:
+        unseen: why more may have been spent than is known; a limit is then not shown to be kept.
+    """
     if limits.max_cost is None:
         return ()
     verdicts = []
@@ -45,6 +50,5 @@ def judge(limits: Limits, totals: Totals, *, complete: bool = True) -> tuple[Ver
     if totals.unpriced_live:
         calls = "1 live call is" if totals.unpriced_live == 1 else f"{totals.unpriced_live} live calls are"
         verdicts.append(f"LLM budget not proven: {calls} unpriced; give prices with --llm-prices or llm_hosts")
-    if not complete:
-        verdicts.append("LLM budget not proven: a worker was lost, and the total is a lower bound")
+    verdicts += [f"LLM budget not proven: {reason}, and the total is a lower bound" for reason in unseen]
     return tuple(Verdict(limit="max_cost", message=message) for message in verdicts)

@@ -15,7 +15,7 @@ from pytest_llmtelemetry.capture import observer as observers
 from pytest_llmtelemetry.capture.exchange import Exchange
 from pytest_llmtelemetry.capture.imports import Watch
 from pytest_llmtelemetry.capture.observer import Observer
-from pytest_llmtelemetry.limits.ledger import Ledger
+from pytest_llmtelemetry.limits.ledger import THRESHOLD_EXCEEDED, Ledger
 from pytest_llmtelemetry.limits.verdict import over_budget
 from pytest_llmtelemetry.plugin.refusal import RefusedCall
 from pytest_llmtelemetry.plugin.settings import Settings
@@ -116,7 +116,7 @@ class SessionPlugin:
         if excess is not None:
             self._crossed = True
             bus.execute(
-                "llm.cost.threshold.exceeded",
+                THRESHOLD_EXCEEDED,
                 {"cost_usd": totals.cost_usd, "threshold_usd": limits.max_cost, "exceeded_by_usd": excess},
                 {"scope": "session"},
             )
@@ -248,7 +248,7 @@ class SessionPlugin:
         return summarise(
             self.ledger,
             self.settings.limits,
-            faults=observers.faults - self._faults_before,
+            faults=observers.faults - self._faults_before + self.recorder.faults,
             complete=self.complete,
         )
 

@@ -14,7 +14,8 @@ import pytest
 
 from pytest_llmtelemetry.errors import SettingError
 from pytest_llmtelemetry.limits.verdict import Limits
-from pytest_llmtelemetry.pricing import Rates, parse_usd, read_overrides, usd
+from pytest_llmtelemetry.money import parse_usd, usd
+from pytest_llmtelemetry.pricing import Rates, read_overrides
 from pytest_llmtelemetry.wire.hosts import PROVIDERS, Hosts, parse_hosts
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
 from pytest_llmtelemetry.facts import FinishReason, Usage
 from pytest_llmtelemetry.recording.owner import SESSION, Owner
 from pytest_llmtelemetry.redaction import scrub
+from pytest_llmtelemetry.telemetry.accounting import COST_CALCULATED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,8 @@ class Event:
 
 
 def _brief(value: object) -> str:
-    text = str(value) if isinstance(value, Decimal | FinishReason) else repr(value)
+    # Scrubbed before it is cut: what is left of a credential would not be recognised.
+    text = scrub(str(value) if isinstance(value, Decimal | StrEnum) else repr(value))
     return text if len(text) <= _WIDEST else f"{text[:_WIDEST]}…"
 
 
@@ -77,8 +80,12 @@ class Call:
 
     @classmethod
     def of(cls, event: Event) -> Call:
-        """Read the call out of its ``llm.cost.calculated`` event."""
-        usage = replace(Usage.of_counts(event.measurements), doubts=event.metadata.get("doubts", ()))
+        """Read the call out of its ``llm.cost.calculated`` event, for which :func:`is_call` is true."""
+        usage = replace(
+            Usage.of_counts(event.measurements),
+            doubts=event.metadata.get("doubts", ()),
+            partial=event.metadata.get("partial", False),
+        )
         return cls(
             provider=event.metadata["provider"],
             model=event.metadata["model"],
@@ -90,3 +97,8 @@ class Call:
             estimated=event.metadata["estimated"],
             event=event,
         )
+
+
+def is_call(event: Event) -> bool:
+    """True for an event of accounting. Anybody may use its name, but only accounting states who priced it."""
+    return event.name == COST_CALCULATED and "price_source" in event.metadata

@@ -8,12 +8,11 @@ from fnmatch import fnmatchcase
 from typing import overload
 
 from pytest_llmtelemetry.facts import Usage
-from pytest_llmtelemetry.pricing import MONEY
-from pytest_llmtelemetry.recording.event import Call, Event
-from pytest_llmtelemetry.telemetry.accounting import COST_CALCULATED
+from pytest_llmtelemetry.money import MONEY
+from pytest_llmtelemetry.recording.event import Call, Event, is_call
 
 
-class EventLog(Sequence[Event]):
+class EventLog:
     """The events of a test, in the order in which they happened.
 
     Always up to date: reading it settles the prices of calls that were just answered.
@@ -39,7 +38,7 @@ class EventLog(Sequence[Event]):
     def __getitem__(self, index: slice) -> EventLog: ...
     def __getitem__(self, index: int | slice) -> Event | EventLog:
         events = self._events()
-        return _frozen(events[index]) if isinstance(index, slice) else events[index]
+        return self._of(events[index]) if isinstance(index, slice) else events[index]
 
     def __contains__(self, item: object) -> bool:
         """True for an event, an event's name, or a pattern such as ``llm.chat.*``."""
@@ -59,7 +58,7 @@ class EventLog(Sequence[Event]):
     @property
     def calls(self) -> tuple[Call, ...]:
         """One :class:`Call` for each accounted call."""
-        return tuple(Call.of(event) for event in self if event.name == COST_CALCULATED)
+        return tuple(Call.of(event) for event in self if is_call(event))
 
     @property
     def session(self) -> EventLog:
@@ -87,14 +86,13 @@ class EventLog(Sequence[Event]):
 
         A value is looked up among the measurements, then in the metadata.
         """
-        return _frozen([event for event in self if fnmatchcase(event.name, pattern) and _has(event, subset)])
+        return self._of([event for event in self if fnmatchcase(event.name, pattern) and _has(event, subset)])
 
     def _events(self) -> list[Event]:
         return sorted(self._read(), key=lambda event: event.place)
 
-
-def _frozen(events: Sequence[Event]) -> EventLog:
-    return EventLog(lambda: events)
+    def _of(self, events: Sequence[Event]) -> EventLog:
+        return EventLog(lambda: events, session=self._session)
 
 
 def _has(event: Event, subset: dict[str, object]) -> bool:

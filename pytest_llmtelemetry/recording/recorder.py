@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pytest_llmtelemetry.recording import owner as owners
@@ -13,8 +14,6 @@ from pytest_llmtelemetry.telemetry import bus
 
 
 Key = tuple[str | None, int]
-
-_LIFTED = frozenset({"owner", "span_id", "parent_id"})
 
 
 class Recorder:
@@ -34,6 +33,8 @@ class Recorder:
         self._running: set[Key] = set()
         # A span belongs to whoever began it, wherever it ends.
         self._span_owner: dict[int, Owner] = {}
+        self.faults = 0
+        """How many events could not be kept. The report says so: something was not seen."""
 
     def install(self) -> Callable[[], None]:
         """Begin to listen, and return a function that ends it."""
@@ -59,17 +60,28 @@ class Recorder:
         return EventLog(lambda: self._current(events))
 
     def hear(self, name: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any], place: int) -> None:
-        """Keep an event. This is the tap."""
-        span_id = metadata.get("span_id")
-        owner = metadata.get("owner") or self._owner_of_span(name, span_id)
+        """Keep an event. This is the tap; one that raised would be removed, and the session go blind."""
+        try:
+            self._keep(name, measurements, metadata, place)
+        except Exception:  # noqa: BLE001 - one event that makes no sense must not cost the rest
+            self.faults += 1
+
+    def _keep(self, name: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any], place: int) -> None:
+        values = dict(metadata)
+        span_id = parent_id = None
+        # Applications have spans and owners too: only what is ours is lifted.
+        if isinstance(values.get("span_id"), int) and "parent_id" in values:
+            span_id, parent_id = values.pop("span_id"), values.pop("parent_id")
+        stated = isinstance(values.get("owner"), Owner)
+        owner = values.pop("owner") if stated else self._owner_of_span(name, span_id)
         around = bus.current_span() if span_id is None else None
         event = Event(
             name=name,
             measurements=measurements,
-            metadata={key: value for key, value in metadata.items() if key not in _LIFTED},
+            metadata=MappingProxyType(values),
             owner=owner,
             span_id=span_id if around is None else around.id,
-            parent_id=metadata.get("parent_id") if around is None else around.parent_id,
+            parent_id=parent_id if around is None else around.parent_id,
             place=place,
             late=owner.nodeid is not None and owner.key not in self._running,
         )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
-from pytest_llmtelemetry.limits.ledger import Ledger, Totals
-from pytest_llmtelemetry.limits.verdict import Limits, Verdict, judge
+from pytest_llmtelemetry.limits.ledger import THRESHOLD_EXCEEDED, Ledger, Totals
+from pytest_llmtelemetry.limits.verdict import Limits, Verdict, judge, over_budget
+from pytest_llmtelemetry.money import MONEY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,14 +62,19 @@ class Summary:
         return nothing_seen and self.limits.max_cost is None and not self._noted
 
     @property
+    def misses_calls(self) -> bool:
+        """True if there may have been calls that are in no sum."""
+        return bool(self.uncertain or self.blind or self.faults) or not self.complete
+
+    @property
     def is_lower_bound(self) -> bool:
         """True if more may have been spent than is known."""
-        return bool(self.uncertain or self.totals.unpriced_live or self.blind or self.faults) or not self.complete
+        return self.misses_calls or bool(self.totals.unpriced_live)
 
     @property
     def prompt_cache_hit_rate(self) -> Decimal | None:
-        """Cached input tokens over input tokens; ``None`` without input."""
-        return _rate(self.totals.cache_read_tokens, self.totals.input_tokens)
+        """Cached input tokens over input tokens; ``None`` if no call spoke of its cache."""
+        return _rate(self.totals.cache_read_tokens, self.totals.input_tokens) if self.totals.cache_stated else None
 
     @property
     def application_cache_hit_rate(self) -> Decimal | None:
@@ -79,7 +85,7 @@ class Summary:
     def budget_used(self) -> Decimal | None:
         """Cost over budget; ``None`` without a budget, or with one of zero."""
         budget = self.limits.max_cost
-        return self.totals.cost_usd / budget if budget else None
+        return _rate(self.totals.cost_usd, budget) if budget else None
 
     @property
     def _noted(self) -> bool:
@@ -93,24 +99,24 @@ def summarise(ledger: Ledger, limits: Limits, *, faults: int = 0, complete: bool
     return Summary(
         totals=totals,
         limits=limits,
-        verdicts=judge(limits, totals, complete=complete),
+        verdicts=judge(limits, totals, unseen=_unseen(ledger, faults=faults, complete=complete)),
         models=tuple(
             sorted(
                 (ModelRow(provider=who, model=model, totals=part) for (who, model), part in ledger.by_model.items()),
-                key=lambda row: (-row.totals.cost_usd, -row.totals.calls, row.provider, row.model),
+                key=lambda row: (row.totals.cost_usd.copy_negate(), -row.totals.calls, row.provider, row.model),
             )
         ),
         owners=tuple(
             sorted(
                 (OwnerRow(label=label, totals=part) for label, part in ledger.by_owner.items()),
-                key=lambda row: (-row.totals.cost_usd, -row.totals.tokens, row.label),
+                key=lambda row: (row.totals.cost_usd.copy_negate(), -row.totals.tokens, row.label),
             )
         ),
         truncated_responses=notes.get("llm.response.truncated", 0),
         truncated_contexts=notes.get("llm.context.truncation.stop", 0) + notes.get("llm.context.window.exceeded", 0),
         cache_hits=notes.get("llm.cache.lookup.hit", 0),
         cache_misses=notes.get("llm.cache.lookup.miss", 0),
-        thresholds_exceeded=notes.get("llm.cost.threshold.exceeded", 0),
+        thresholds_exceeded=notes.get(THRESHOLD_EXCEEDED, 0) + int(over_budget(limits, totals) is not None),
         unpriced=tuple(sorted(ledger.unpriced.items())),
         uncertain=notes.get("uncertain", 0),
         blind=tuple(ledger.blind.items()),
@@ -119,5 +125,16 @@ def summarise(ledger: Ledger, limits: Limits, *, faults: int = 0, complete: bool
     )
 
 
-def _rate(part: int, whole: int) -> Decimal | None:
-    return Decimal(part) / Decimal(whole) if whole else None
+def _unseen(ledger: Ledger, *, faults: int, complete: bool) -> tuple[str, ...]:
+    """Why calls may have been made that are in no sum."""
+    reasons = [f"{host} was contacted through a stack that is not watched" for host in ledger.blind]
+    if faults:
+        reasons.append("watching failed")
+    if not complete:
+        reasons.append("a worker was lost")
+    return tuple(reasons)
+
+
+def _rate(part: int | Decimal, whole: int | Decimal) -> Decimal | None:
+    with localcontext(MONEY):
+        return Decimal(part) / Decimal(whole) if whole else None

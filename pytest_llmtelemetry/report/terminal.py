@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 from tabulate import tabulate
 
-from pytest_llmtelemetry.pricing import usd
+from pytest_llmtelemetry.limits.ledger import Totals
+from pytest_llmtelemetry.money import MONEY, usd
 from pytest_llmtelemetry.redaction import scrub
 from pytest_llmtelemetry.report.summary import ModelRow, OwnerRow, Summary
 
@@ -41,7 +42,7 @@ def lines(summary: Summary, *, width: int = 80) -> Iterator[Line]:
     yield from _four_lines(summary)
     yield from _caveats(summary)
     for verdict in summary.verdicts:
-        yield Line(scrub(verdict.message), red=True, bold=True)
+        yield Line(printable(verdict.message), red=True, bold=True)
 
 
 _MODEL_HEAD = ("provider", "model", "calls", "in", "out", "cached", "spent", "simulated")
@@ -55,7 +56,7 @@ def _model_cells(row: ModelRow) -> tuple[str, ...]:
         f"{totals.calls:,}",
         f"{totals.input_tokens:,}",
         f"{totals.output_tokens:,}",
-        f"{totals.cache_read_tokens:,}",
+        _cached(totals),
         _cost(totals.spent_usd, totals.unpriced_live),
         _cost(totals.simulated_usd, totals.unpriced_simulated),
     )
@@ -94,10 +95,10 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]], *, numbers_from: 
 
 def _four_lines(summary: Summary) -> Iterator[Line]:
     totals = summary.totals
-    lower = ", lower bound" if totals.without_usage or not summary.complete else ""
+    lower = ", lower bound" if totals.without_usage or summary.misses_calls else ""
     yield Line(
         f"tokens     {totals.tokens:,} (no limit): {totals.input_tokens:,} in, {totals.output_tokens:,} out, "
-        f"{totals.cache_read_tokens:,} cached{lower}"
+        f"{_cached(totals)} cached{lower}"
     )
     over = any(verdict.limit == "max_cost" for verdict in summary.verdicts)
     yield Line(f"cost       {_cost_line(summary)}", red=over)
@@ -138,8 +139,13 @@ def _caveats(summary: Summary) -> Iterator[Line]:
         yield Line("incomplete a worker was lost, and its calls with it", red=True)
 
 
+def _cached(totals: Totals) -> str:
+    return f"{totals.cache_read_tokens:,}" if totals.cache_stated or not totals.calls else "n/a"
+
+
 def _percent(rate: Decimal | None) -> str:
-    return "n/a" if rate is None else f"{rate * 100:.1f}%"
+    with localcontext(MONEY):
+        return "n/a" if rate is None else f"{rate * 100:.1f}%"
 
 
 def _many(count: int, noun: str) -> str:

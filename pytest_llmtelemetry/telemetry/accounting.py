@@ -132,4 +132,6 @@ def _emit(call: AccountedCall, place: int) -> None:
         metadata["unpriced_reason"] = price.reason
     if usage is not None and usage.doubts:
         metadata["doubts"] = usage.doubts
+    if usage is not None and usage.partial:
+        metadata["partial"] = True
     bus.execute(COST_CALCULATED, {"cost_usd": price.cost_usd, **counts}, {**metadata, **call.metadata}, at=place)

@@ -14,7 +14,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
@@ -85,7 +85,8 @@ def attach_many(handler_id: str, events: Iterable[str], handler: Handler, config
 
     def undo() -> None:
         with _lock:
-            _set_attachments(tuple(one for one in _attachments if one not in added))
+            # By identity: the same handler may have been detached and attached again since.
+            _set_attachments(tuple(one for one in _attachments if all(one is not mine for mine in added)))
 
     return undo
 
@@ -193,7 +194,7 @@ def _announce_failure(handler_id: str, event: str, error: Exception) -> None:
     execute(
         HANDLER_FAILURE,
         {},
-        {"event": event, "handler_id": handler_id, "error_type": type(error).__qualname__},
+        {"event": event, "handler_id": handler_id, "error_type": qualified_name(error)},
     )
 
 
@@ -306,8 +307,13 @@ class _SpanContext:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> Literal[False]:
-        span, token = self._open.pop()
-        _current.reset(token)
+        # Tasks and threads may share this object: each ends the span that it began.
+        here = _current.get()
+        opened = next((one for one in reversed(self._open) if one[0] is here), self._open[-1])
+        self._open.remove(opened)
+        span, token = opened
+        with suppress(ValueError):  # left in another context than it was entered in: nothing to put back
+            _current.reset(token)
         if error is None:
             span.stop()
         else:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from decimal import Context, Decimal
+from decimal import Decimal
 from typing import Any
-
-
-MONEY = Context(prec=34)
-"""For arithmetic on amounts: the code under test may have changed the thread's own context."""
 
 
 def load_object(data: bytes | str) -> dict[str, Any] | None:

@@ -8,8 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 from pytest_llmtelemetry.facts import CallFacts, FinishReason, RequestFacts, ToolCall, Usage
+from pytest_llmtelemetry.money import MONEY
 from pytest_llmtelemetry.wire.dialect import WireError
-from pytest_llmtelemetry.wire.jsontext import MONEY, Counts, dump, load_object, mapping, money, objects, text
+from pytest_llmtelemetry.wire.jsontext import Counts, dump, load_object, mapping, money, objects, text
 from pytest_llmtelemetry.wire.sse import SSEDecoder, encode
 
 

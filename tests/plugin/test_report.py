@@ -33,7 +33,7 @@ def test_report_whole(run: Run) -> None:
     """Models, tests, and the four lines: tokens, cost, cache hits, truncation."""
     assert report_of(run(SUITE, "--llm-budget=1")) == [
         "provider    model               calls     in    out    cached    spent    simulated",
-        "anthropic   claude-haiku-4-5        1  2,000    300         0    $0.00      $0.0035",
+        "anthropic   claude-haiku-4-5        1  2,000    300       n/a    $0.00      $0.0035",
         "openai      gpt-4o-mini             2  2,000    200       800    $0.00     $0.00036",
         "",
         "    cost    calls  most expensive",
