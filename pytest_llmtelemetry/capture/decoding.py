@@ -99,13 +99,23 @@ def _brotli() -> Decode:
 
 def _zstd() -> Decode:
     module = _first("compression.zstd", "backports.zstd", "zstandard")
-    if hasattr(module, "ZstdDecompressor") and module.__name__ == "zstandard":
-        return _typed(module.ZstdDecompressor().decompressobj().decompress)
-    return _typed(module.ZstdDecompressor().decompress)
 
+    def begin() -> Any:
+        one = module.ZstdDecompressor()
+        return one.decompressobj() if hasattr(one, "decompressobj") else one
 
-def _typed(step: Any) -> Decode:
-    decode: Decode = step
+    inflate = begin()
+
+    def decode(chunk: bytes) -> bytes:
+        nonlocal inflate
+        data = b""
+        while chunk:
+            if inflate.eof:
+                inflate = begin()  # a body may be several frames
+            data += inflate.decompress(chunk)
+            chunk = inflate.unused_data
+        return data
+
     return decode
 
 

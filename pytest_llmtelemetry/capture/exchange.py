@@ -59,7 +59,9 @@ class Exchange:
         self.estimated = False
         """The mock made the usage up."""
         self.asked = False
-        """A responder was asked to answer in place of the network."""
+        """Responders were asked to answer in place of the network."""
+        self.passed = False
+        """None of them did."""
         self.refused = False
         """It was stopped before it was sent."""
         self._on_end = on_end
@@ -86,8 +88,7 @@ class Exchange:
 
     # -- what the seam reports ---------------------------------------------------------
 
-    def answered(self, answer: Answer) -> None:
-        """The head of the response is there."""
+    def _answered(self, answer: Answer) -> None:
         self._answer = answer
         self.span.metadata |= {
             "status": answer.status,
@@ -102,14 +103,11 @@ class Exchange:
 
     def begin_stream(self, answer: Answer) -> None:
         """The head of the response is there; the body will come in pieces, to :meth:`feed`."""
-        self.answered(answer)
+        self._answered(answer)
         self._reading = True
         self.span.metadata["stream"] = True
         bus.execute(f"{STREAM}.start", {}, self._stream_metadata())
-        if not answer.good or not _is_stream(answer.headers):
-            self._reader = _WholeBody(self.conversation.dialect.read_response)
-        else:
-            self._reader = self.conversation.dialect.stream_reader()
+        self._reader = self._reader_of(answer)
         try:
             self._decode = decoder(answer.headers.get("content-encoding", ""))
         except Undecodable:
@@ -131,10 +129,11 @@ class Exchange:
         if reader.has_content and "time_to_first_token_ns" not in self.span.measurements:
             self.span.measurements["time_to_first_token_ns"] = bus.now_ns() - self.span.started_ns
 
-    def finish_plain(self, body: bytes) -> None:
-        """The whole body was read, content-encoding removed."""
+    def finish_plain(self, answer: Answer, body: bytes) -> None:
+        """The whole body is in memory, content-encoding removed: one document, or a double's stream."""
+        self._answered(answer)
         if self._end():
-            self._close(self._read(body), Ended.COMPLETE)
+            self._close(self._read(answer, body), Ended.COMPLETE)
 
     def finish_stream(self, ended: Ended, error: BaseException | None = None) -> None:
         """No more pieces will come. ``COMPLETE`` is believed only if the provider said it was done."""
@@ -163,7 +162,8 @@ class Exchange:
     def fail(self, error: BaseException, *, served_by: str = LIVE) -> None:
         """No usable response came: the transport failed, or the request was refused or cancelled."""
         if self._end():
-            self.span.metadata.setdefault("served_by", MOCK if self.told or self.refused else served_by)
+            mocked = self.refused or (self.asked and not self.passed)
+            self.span.metadata.setdefault("served_by", MOCK if mocked else served_by)
             self._close(CallFacts(), Ended.ERROR, error)
 
     # -- the one end ---------------------------------------------------------------------
@@ -243,10 +243,22 @@ class Exchange:
             )
         )
 
-    def _read(self, body: bytes) -> CallFacts:
+    def _reader_of(self, answer: Answer) -> StreamReader:
+        dialect = self.conversation.dialect
+        if answer.good and _is_stream(answer.headers, asked=self.conversation.facts.stream):
+            return dialect.stream_reader()
+        return _WholeBody(dialect.read_response)
+
+    def _read(self, answer: Answer, body: bytes) -> CallFacts:
         if len(body) > _LONGEST_ANSWER:
             return CallFacts()
-        return _guarded(lambda: self.conversation.dialect.read_response(body))
+        reader = self._reader_of(answer)
+
+        def read() -> CallFacts:
+            reader.feed(body)
+            return reader.close()
+
+        return _guarded(read)
 
     def _stream_metadata(self) -> dict[str, Any]:
         served_by = self.span.metadata.get("served_by")
@@ -280,9 +292,10 @@ def _guarded(read: Callable[[], CallFacts]) -> CallFacts:
         return CallFacts()
 
 
-def _is_stream(headers: Mapping[str, str]) -> bool:
+def _is_stream(headers: Mapping[str, str], *, asked: bool) -> bool:
+    """Providers answer with one document to who asked for a stream, and doubles forget the content-type."""
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    return kind != "application/json"
+    return kind == "text/event-stream" or (asked and kind != "application/json")
 
 
 def _attempt(headers: Mapping[str, str]) -> int:
@@ -294,7 +307,9 @@ def _attempt(headers: Mapping[str, str]) -> int:
 _DIGITS = 6
 
 # Names, because the classes live in modules that we do not import.
-_BEFORE_SENDING = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError"})
+_BEFORE_SENDING = frozenset(
+    {"ConnectError", "ConnectTimeout", "LocalProtocolError", "PoolTimeout", "ProxyError", "UnsupportedProtocol"}
+)
 
 
 def _never_sent(error: BaseException | None) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -32,43 +33,53 @@ def install(stack: Any) -> Callable[[], None]:
     Only what is still ours is taken out; a wrapper that somebody put around ours stays,
     and finds nobody to report to.
     """
-    undo: list[Callable[[], None]] = []
-    for client in (stack.Client, stack.AsyncClient):
-        wrap_send = _async_send if client is stack.AsyncClient else _sync_send
-        undo.append(_replace(client, "send", functools.partial(wrap_send, stack)))
-        if "_transport_for_url" in vars(client):
-            undo.append(_replace(client, "_transport_for_url", functools.partial(_transport_for_url, stack)))
+    _wrap(stack.Client, "send", functools.partial(_sync_send, stack))
+    _wrap(stack.AsyncClient, "send", functools.partial(_async_send, stack))
+    can_answer(stack)
 
     def uninstall() -> None:
-        for step in reversed(undo):
-            step()
+        for client in (stack.Client, stack.AsyncClient):
+            _unwrap(client, "send")
+            _unwrap(client, _FIND)
 
     return uninstall
 
 
 def is_installed(stack: Any) -> bool:
     """True if the module already carries a seam."""
-    return hasattr(stack.Client.send, "__llmtelemetry__")
+    return hasattr(stack.Client.send, _OURS)
 
 
 def can_answer(stack: Any) -> bool:
-    """True if responders are asked in this version of the module."""
-    return all(
-        hasattr(getattr(c, "_transport_for_url", None), "__llmtelemetry__") for c in (stack.Client, stack.AsyncClient)
-    )
+    """Put the responders before whatever was patched in since; true if this version of the module lets us."""
+    clients = (stack.Client, stack.AsyncClient)
+    for client in clients:
+        if _FIND in vars(client) and not _is_ours(vars(client)[_FIND]):
+            _wrap(client, _FIND, functools.partial(_transport_for_url, stack))
+    return all(_FIND in vars(client) for client in clients)
 
 
-def _replace(owner: type, name: str, wrap: Callable[[Any], Any]) -> Callable[[], None]:
+_FIND = "_transport_for_url"
+_OURS = "__llmtelemetry__"
+
+
+def _wrap(owner: type, name: str, wrap: Callable[[Any], Any]) -> None:
     original = vars(owner)[name]
-    ours: Any = functools.wraps(original)(wrap(original))
-    ours.__llmtelemetry__ = True
+    ours = functools.wraps(original)(wrap(original))
+    setattr(ours, _OURS, ours)
     setattr(owner, name, ours)
 
-    def undo() -> None:
-        if vars(owner).get(name) is ours:
-            setattr(owner, name, original)
 
-    return undo
+def _unwrap(owner: type, name: str) -> None:
+    function: Any = vars(owner).get(name)
+    while _is_ours(function):
+        function = function.__wrapped__
+        setattr(owner, name, function)
+
+
+def _is_ours(function: Any) -> bool:
+    # A wrapper around ours may have copied its attributes, as functools.wraps() does.
+    return function is not None and getattr(function, _OURS, None) is function
 
 
 # -- watching ------------------------------------------------------------------------
@@ -76,17 +87,15 @@ def _replace(owner: type, name: str, wrap: Callable[[Any], Any]) -> Callable[[],
 
 def _sync_send(stack: Any, original: Any) -> Any:
     def send(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-        exchange = _begin(request)
+        exchange = _begin(stack, request)
         if exchange is None:
             return original(self, request, *args, **kwargs)
-        token = _exchange.set(exchange)
         try:
-            response = original(self, request, *args, **kwargs)
+            with _sending(exchange):
+                response = original(self, request, *args, **kwargs)
         except BaseException as error:
             _guarded(_fail, exchange, self, request, error)
             raise
-        finally:
-            _exchange.reset(token)
         _guarded(_receive, exchange, self, request, response, _tee(stack, is_async=False))
         return response
 
@@ -95,24 +104,33 @@ def _sync_send(stack: Any, original: Any) -> Any:
 
 def _async_send(stack: Any, original: Any) -> Any:
     async def send(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-        exchange = _begin(request)
+        exchange = _begin(stack, request)
         if exchange is None:
             return await original(self, request, *args, **kwargs)
-        token = _exchange.set(exchange)
         try:
-            response = await original(self, request, *args, **kwargs)
+            with _sending(exchange):
+                response = await original(self, request, *args, **kwargs)
         except BaseException as error:
             _guarded(_fail, exchange, self, request, error)
             raise
-        finally:
-            _exchange.reset(token)
         _guarded(_receive, exchange, self, request, response, _tee(stack, is_async=True))
         return response
 
     return send
 
 
-def _begin(request: Any) -> Exchange | None:
+@contextmanager
+def _sending(exchange: Exchange) -> Iterator[None]:
+    before = _exchange.get()
+    _exchange.set(exchange)
+    try:
+        yield
+    finally:
+        # No token: a coroutine that is thrown away is closed in another context than it began in.
+        _exchange.set(before)
+
+
+def _begin(stack: Any, request: Any) -> Exchange | None:
     observer = observers.active()
     if observer is None:
         return None
@@ -122,6 +140,8 @@ def _begin(request: Any) -> Exchange | None:
         # A client that sends through another client (google-genai) makes one attempt, not two.
         if outer is not None and not outer.ended and outer.conversation.request.path == seen.path:
             return None
+        if observer.responders:
+            can_answer(stack)
         return observer.begin(seen)
     except Exception:  # noqa: BLE001 - watching must not break the request
         observers.report_fault()
@@ -141,8 +161,7 @@ def _receive(exchange: Exchange, client: Any, request: Any, response: Any, tee: 
     headers = {name.lower(): value for name, value in response.headers.items()}
     answer = Answer(status=response.status_code, headers=headers, served_by=served_by)
     if response.is_closed or response.is_stream_consumed:
-        exchange.answered(answer)
-        exchange.finish_plain(response.content)
+        exchange.finish_plain(answer, _body(response) or b"")
     else:
         exchange.begin_stream(answer)
         response.stream = tee(response.stream, exchange)
@@ -171,16 +190,25 @@ def _served_by(client: Any, request: Any, response: Any) -> str:
 
 
 def _failed_by(client: Any, request: Any, error: BaseException) -> str:
+    # A failure of the network carries the one of httpcore as its cause; a double's does not.
+    if _package(type(error.__cause__)) in {"httpcore", "httpcore2"}:
+        return LIVE
     kind = _transport_kind(client, request)
-    if kind in _DOUBLES:
+    if kind in _DOUBLES or _package(type(error)) in {"respx", "vcr"}:
         return REPLAY
-    # A failure of the network carries the one of httpcore as its cause; a mock's does not.
-    from_httpx = type(error).__module__.partition(".")[0] in _PACKAGES
-    from_network = type(error.__cause__).__module__.startswith("httpcore")
-    return REPLAY if kind in _NETWORK and from_httpx and not from_network else LIVE
+    return REPLAY if kind in _NETWORK and _is_transport_error(type(error)) else LIVE
+
+
+def _is_transport_error(kind: type) -> bool:
+    """Not so, for example, of a body that cannot be decoded: the request itself went well."""
+    return any(_package(base) in _PACKAGES and base.__name__ == "TransportError" for base in kind.__mro__)
 
 
 _PACKAGES = frozenset({"httpx", "httpx2"})
+
+
+def _package(kind: type) -> str:
+    return kind.__module__.partition(".")[0]
 
 
 def _transport_kind(client: Any, request: Any) -> str | None:
@@ -189,26 +217,30 @@ def _transport_kind(client: Any, request: Any) -> str | None:
     if find is None:
         return None
     kind = type(find(request.url))
-    package = kind.__module__.partition(".")[0]
-    if package == "respx":
+    if _package(kind) == "respx":
         return "MockTransport"
-    return kind.__name__ if package in _PACKAGES else None
+    return kind.__name__ if _package(kind) in _PACKAGES else None
 
 
 def _wire_request(request: Any) -> WireRequest:
     url = request.url
-    try:
-        body = request.content
-    except Exception:  # noqa: BLE001 - RequestNotRead: it is produced while it is sent, and not ours to consume
-        body = None
     return WireRequest(
         method=request.method,
         host=url.host,
         port=url.port or {"http": 80, "https": 443}.get(url.scheme),
         path=url.path,
         headers={name.lower(): value for name, value in request.headers.items()},
-        body=body,
+        body=_body(request),
     )
+
+
+def _body(message: Any) -> bytes | None:
+    """The body of a request or response, if it is in memory; else it is not ours to consume."""
+    try:
+        content: bytes = message.content
+    except Exception:  # noqa: BLE001 - RequestNotRead, ResponseNotRead
+        return None
+    return content
 
 
 @functools.cache
@@ -221,6 +253,8 @@ def _tee(stack: Any, *, is_async: bool) -> Any:
             self._exchange = exchange
 
         def __getattr__(self, name: str) -> Any:
+            if name == "_stream":  # a copy that is not filled yet
+                raise AttributeError(name)
             return getattr(self._stream, name)  # such as ``elapsed`` of httpx2
 
         def __del__(self) -> None:
@@ -300,18 +334,22 @@ def _answering(stack: Any, *, is_async: bool) -> Any:
 
     class SyncAnswering(Answering):
         def handle_request(self, request: Any) -> Any:
+            self._exchange.asked = True
             for responder in self._responders:
                 response = responder.respond(request, stack, self._exchange)
                 if response is not None:
                     return response
+            self._exchange.passed = True
             return self._transport.handle_request(request)
 
     class AsyncAnswering(Answering):
         async def handle_async_request(self, request: Any) -> Any:
+            self._exchange.asked = True
             for responder in self._responders:
                 response = await responder.arespond(request, stack, self._exchange)
                 if response is not None:
                     return response
+            self._exchange.passed = True
             return await self._transport.handle_async_request(request)
 
     return AsyncAnswering if is_async else SyncAnswering

@@ -52,7 +52,11 @@ class Observer:
     def collect(self) -> None:
         """Close the streams that were dropped since the last time."""
         while self._dropped:
-            self._dropped.popleft().finish_stream(Ended.ABANDONED)
+            try:
+                exchange = self._dropped.popleft()
+            except IndexError:
+                return  # another thread was faster
+            exchange.finish_stream(Ended.ABANDONED)
 
     def flush(self, belongs: Callable[[Exchange], bool] = lambda exchange: True) -> None:
         """Close the streams that are still open, as abandoned. A request without an answer yet goes on."""

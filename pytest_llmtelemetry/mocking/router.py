@@ -72,7 +72,6 @@ class MockRouter:
 
     @contextmanager
     def _working_for(self, exchange: Exchange, request: Any, stack: Any) -> Iterator[_Outcome]:
-        exchange.asked = True
         outcome = _Outcome()
         token = _exchange.set(exchange)
         try:

@@ -7,16 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from pytest_llmtelemetry.plugin.session import SESSION
 from pytest_llmtelemetry.recording.event import Event
 from pytest_llmtelemetry.telemetry import accounting, bus
-
-
-# How long an example takes says nothing on a machine that is busy.
-settings.register_profile("unit", settings(), deadline=None)
-settings.load_profile("unit")
 
 
 @pytest.fixture(autouse=True)
