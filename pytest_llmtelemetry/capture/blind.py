@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_llmtelemetry.capture.observer import Observer
+from pytest_llmtelemetry.capture.observer import Observer, report_fault
 from pytest_llmtelemetry.wire.hosts import is_loopback
 
 
@@ -27,7 +27,7 @@ class BlindSpots:
     hosts: dict[str, str] = field(default_factory=dict)
     """Host to provider, in the order of first contact."""
 
-    def look_up(self, host: str) -> None:
+    def look_up(self, host: str) -> None:  # pragma: no cover - called from an audit hook alone
         """A name is about to be resolved."""
         if is_loopback(host) or self.observer.is_contacting(host):
             return
@@ -61,11 +61,14 @@ def watch(spots: BlindSpots) -> Callable[[], None]:
     return undo
 
 
-def _hook(event: str, args: tuple[Any, ...]) -> None:
+def _hook(event: str, args: tuple[Any, ...]) -> None:  # pragma: no cover - Python does not trace audit hooks
     if event != "socket.getaddrinfo" or not _watching:
         return
     host = args[0]
     if isinstance(host, bytes):
         host = host.decode("ascii", "replace")
     if isinstance(host, str):
-        _watching[-1].look_up(host.lower())
+        try:
+            _watching[-1].look_up(host.lower())
+        except Exception:  # noqa: BLE001 - a fault of ours must not keep a name from being resolved
+            report_fault()

@@ -75,13 +75,12 @@ class MockRouter:
         outcome = _Outcome()
         token = _exchange.set(exchange)
         try:
-            yield outcome
+            with _errors_of(stack, request):
+                yield outcome
         except PassThrough:
             outcome.passes = True
         except AllMockedAssertionError:
             pass  # respx has no answer; a refusal that is raised out of here would carry respx's words along
-        except Exception as error:
-            raise _as_stack_error(error, stack, request) from error
         finally:
             _exchange.reset(token)
 
@@ -188,30 +187,27 @@ def _stream(response: httpx.Response, stack: Any, request: Any) -> Any:
 
     class Converted(stack.SyncByteStream, stack.AsyncByteStream):  # type: ignore[misc]
         def __iter__(self) -> Iterator[bytes]:
-            try:
+            with _errors_of(stack, request):
                 yield from body  # type: ignore[misc]
-            except Exception as error:
-                raise _as_stack_error(error, stack, request) from error
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            try:
+            with _errors_of(stack, request):
                 async for chunk in body:  # type: ignore[union-attr]
                     yield chunk
-            except Exception as error:
-                raise _as_stack_error(error, stack, request) from error
 
     return Converted()
 
 
-def _as_stack_error(error: Exception, stack: Any, request: Any) -> Exception:
-    """The exception of the same name in ``stack``; any other is returned as it is."""
-    package = type(error).__module__.partition(".")[0]
-    kind = getattr(stack, type(error).__name__, None)
-    if package not in {"httpx", "httpx2", "httpcore", "httpcore2"} or not isinstance(kind, type):
-        return error
-    if isinstance(error, kind):
-        return error
-    converted: Exception = (
-        kind(str(error), request=request) if issubclass(kind, stack.RequestError) else kind(str(error))
-    )
-    return converted
+@contextmanager
+def _errors_of(stack: Any, request: Any) -> Iterator[None]:
+    """Raise the exceptions of one library as those of the same name in ``stack``; any other passes as it is."""
+    try:
+        yield
+    except Exception as error:
+        package = type(error).__module__.partition(".")[0]
+        kind = getattr(stack, type(error).__name__, None)
+        foreign = package in {"httpx", "httpx2", "httpcore", "httpcore2"}
+        if not foreign or not isinstance(kind, type) or isinstance(error, kind):
+            raise
+        knows_request = issubclass(kind, stack.RequestError)
+        raise (kind(str(error), request=request) if knows_request else kind(str(error))) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -109,9 +109,10 @@ class SessionPlugin:
 
     def _hear(self, event: Event) -> None:
         self.ledger.hear(event)
-        if event.name != accounting.COST_CALCULATED or self._crossed:
+        limits = self.settings.limits
+        if event.name != accounting.COST_CALCULATED or self._crossed or limits.max_cost is None:
             return
-        limits, totals = self.settings.limits, self.ledger.totals
+        totals = self.ledger.totals
         excess = over_budget(limits, totals)
         if excess is not None:
             self._crossed = True
@@ -158,7 +159,8 @@ class SessionPlugin:
         idle = self.config.option.collectonly or is_controller(self.config)
         wanted = self.settings.limits.max_cost is not None or not _SDKS.isdisjoint(sys.modules)
         if wanted and not idle:
-            self._book.load()
+            with suppress(Exception):  # the first call to be priced says what is wrong
+                self._book.load()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Wrapper:
@@ -189,7 +191,7 @@ class SessionPlugin:
                 result = yield
             except BaseExceptionGroup as group:
                 if group.split(RefusedCall)[1] is None:  # a TaskGroup wraps even a refusal, once for each task
-                    raise RefusedCall(self._refusals[0]) from None
+                    raise RefusedCall((self._refusals or [str(group)])[0]) from None
                 raise
             finally:
                 refusals, self._refusals = self._refusals, []

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from pytest_llmtelemetry.facts import CallFacts, FinishReason, RequestFacts, ToolCall, Usage
-from pytest_llmtelemetry.wire.dialect import WireError
+from pytest_llmtelemetry.wire.dialect import EventReader, WireError
 from pytest_llmtelemetry.wire.jsontext import Counts, dump, load_object, mapping, objects, text
-from pytest_llmtelemetry.wire.sse import SSEDecoder, encode
+from pytest_llmtelemetry.wire.sse import encode
 
 
 _PATH = re.compile(r"(?:.*/)?v1/messages/?")
@@ -193,11 +193,11 @@ class _Answer:
         )
 
 
-class _Reader:
+class _Reader(EventReader):
     """Events in, one answer out."""
 
     def __init__(self) -> None:
-        self._events = SSEDecoder()
+        super().__init__()
         self._answer = _Answer()
         self._stopped = False
         self._counted = False
@@ -206,20 +206,14 @@ class _Reader:
     def has_content(self) -> bool:
         return self._answer.has_content
 
-    def feed(self, chunk: bytes) -> None:
-        for event in self._events.feed(chunk):
-            self._take(event.data)
-
-    def close(self) -> CallFacts:
-        for event in self._events.close():
-            self._take(event.data)
+    def conclude(self) -> CallFacts:
         if self._answer.usage is not None and not self._counted:
             # message_start states a placeholder; without message_delta the output is unknown.
             for key in ("output_tokens", "output_tokens_details"):
                 self._answer.usage.pop(key, None)
         return self._answer.facts(terminated=self._stopped or self._answer.finish is not None)
 
-    def _take(self, data: str) -> None:
+    def take(self, data: str) -> None:
         event = load_object(data)
         if event is None:
             return

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from pytest_llmtelemetry.facts import CallFacts, RequestFacts
 from pytest_llmtelemetry.wire.hosts import Seat
+from pytest_llmtelemetry.wire.sse import SSEDecoder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,32 @@ class StreamReader(Protocol):
 
     def close(self) -> CallFacts:
         """No more bytes will come: say what is known."""
+
+
+class EventReader:
+    """Reads a stream of server-sent events: ``take`` each, then ``conclude``."""
+
+    def __init__(self) -> None:
+        self._events = SSEDecoder()
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes."""
+        for event in self._events.feed(chunk):
+            self.take(event.data)
+
+    def close(self) -> CallFacts:
+        """Take what is left, and say what is known."""
+        for event in self._events.close():
+            self.take(event.data)
+        return self.conclude()
+
+    def take(self, data: str) -> None:
+        """One event."""
+        raise NotImplementedError
+
+    def conclude(self) -> CallFacts:
+        """No more events will come."""
+        raise NotImplementedError
 
 
 class Dialect(Protocol):

@@ -9,9 +9,9 @@ from typing import Any
 
 from pytest_llmtelemetry.facts import CallFacts, FinishReason, RequestFacts, ToolCall, Usage
 from pytest_llmtelemetry.money import MONEY
-from pytest_llmtelemetry.wire.dialect import WireError
+from pytest_llmtelemetry.wire.dialect import EventReader, WireError
 from pytest_llmtelemetry.wire.jsontext import Counts, dump, load_object, mapping, money, objects, text
-from pytest_llmtelemetry.wire.sse import SSEDecoder, encode
+from pytest_llmtelemetry.wire.sse import encode
 
 
 _PATH = re.compile(r"(?:.*/)?chat/completions/?")
@@ -196,11 +196,11 @@ class _Answer:
         )
 
 
-class _Reader:
+class _Reader(EventReader):
     """Chunks in, one answer out."""
 
     def __init__(self) -> None:
-        self._events = SSEDecoder()
+        super().__init__()
         self._answer = _Answer()
         self._done = False
 
@@ -208,16 +208,10 @@ class _Reader:
     def has_content(self) -> bool:
         return self._answer.has_content
 
-    def feed(self, chunk: bytes) -> None:
-        for event in self._events.feed(chunk):
-            self._take(event.data)
-
-    def close(self) -> CallFacts:
-        for event in self._events.close():
-            self._take(event.data)
+    def conclude(self) -> CallFacts:
         return self._answer.facts(terminated=self._done or self._answer.finish is not None)
 
-    def _take(self, data: str) -> None:
+    def take(self, data: str) -> None:
         if self._done:
             return
         if data.strip() == "[DONE]":
