@@ -153,8 +153,11 @@ def test_dropped_stream_is_closed_at_the_end_of_its_test(run: Run) -> None:
     """What a test leaves open is flushed, and counted, before the next begins."""
     result = run("""
 import httpx2
+from pytest_llmtelemetry import telemetry
+
 client = httpx2.Client()
-kept = []
+kept, ended = [], []
+telemetry.attach("ended", "llm.stream.stop", lambda name, measurements, metadata, config: ended.append(metadata["ended"]))
 
 def test_leaves_it_open(llm_mock):
     llm_mock.openai.chat("Hi there", input_tokens=1000, output_tokens=100)
@@ -163,6 +166,7 @@ def test_leaves_it_open(llm_mock):
     kept.append(client.send(request, stream=True))
 
 def test_next(llm_events):
+    assert ended == ["abandoned"]
     assert llm_events.names == []
 """)
 
