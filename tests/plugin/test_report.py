@@ -91,3 +91,41 @@ def test_without_a_terminal_the_verdict_stands(run: Run) -> None:
     source = "def test_it(llm_mock):\n    llm_mock.openai.chat('Hi')\n    ask()\n"
 
     assert run(source, "--llm-budget=0", "-p", "no:terminal").ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_coverage_of_the_suite_is_whole(run: Run, pytester: pytest.Pytester) -> None:
+    """A suite that measures itself misses no line because prices were loaded."""
+    pytest.importorskip("coverage")
+    pytester.makepyfile(
+        app="""
+from helpers import ask
+
+def answer():
+    text = ask()
+    return text
+"""
+    )
+    pytester.makepyfile(
+        runner="""
+import sys, coverage, pytest
+
+cov = coverage.Coverage(source=["."], data_file=None, config_file=False, branch=True)
+cov.start()
+status = pytest.main(["-p", "llmtelemetry", "-p", "no:cacheprovider", "-q", "--llm-budget=1", "test_suite.py"])
+cov.stop()
+missing = {name: cov.analysis2(name + ".py")[3] for name in ("app", "test_suite")}
+sys.exit(f"{status=} {missing=}" if status or any(missing.values()) else 0)
+"""
+    )
+    run(
+        "from app import answer\n"
+        "def test_it(llm_mock, llm_events):\n"
+        "    llm_mock.openai.chat('Hi')\n"
+        "    assert 'Hi' in answer()\n"
+        "    assert llm_events.cost_usd\n"
+        "    assert llm_events.calls\n",
+        "--collect-only",
+    )
+    result = pytester.runpython(pytester.path / "runner.py")
+
+    assert result.ret == 0, result.stderr.str()
