@@ -52,15 +52,22 @@ class _Namespace:
         self._script = script
 
     def _register(self, api: str, answer: Answer | Sequence[Answer], when: When | None, options: ReplyOptions) -> None:
+        __tracebackhide__ = True
+        try:
+            self._script.add(self._registration(api, answer, when, options))
+        except MockError as error:
+            raise MockError(str(error)) from None  # shown at the line of the test, not in here
+
+    def _registration(
+        self, api: str, answer: Answer | Sequence[Answer], when: When | None, options: ReplyOptions
+    ) -> Registration:
         name = f"llm_mock.{api}({_brief(answer)})"
         if unknown := sorted(options.keys() - set(_OPTIONS)):
             raise MockError(f"{name}: unknown option {unknown[0]!r}; valid are when, {', '.join(_OPTIONS)}")
         lines, repeats = parse_lines(name, answer, _maker(name, options))
         if options and not any(isinstance(one, str | ToolCall) for one in _each(answer)):
             raise MockError(f"{name}: {', '.join(sorted(options))} go into reply(...), where the rest of it is")
-        self._script.add(
-            Registration(name=name, provider=self.provider, api=api, lines=lines, repeats=repeats, when=when)
-        )
+        return Registration(name=name, provider=self.provider, api=api, lines=lines, repeats=repeats, when=when)
 
 
 class OpenAINamespace(_Namespace):
@@ -82,6 +89,7 @@ class OpenAINamespace(_Namespace):
             options: more about the texts and tool calls in ``answer``, as in
                 :class:`~pytest_llmtelemetry.Reply`.
         """
+        __tracebackhide__ = True
         self._register("openai.chat", answer, when, options)
 
 
@@ -94,6 +102,7 @@ class AnthropicNamespace(_Namespace):
         self, answer: Answer | Sequence[Answer], *, when: When | None = None, **options: Unpack[ReplyOptions]
     ) -> None:
         """Answer messages. The arguments are those of :meth:`OpenAINamespace.chat`."""
+        __tracebackhide__ = True
         self._register("anthropic.messages", answer, when, options)
 
 

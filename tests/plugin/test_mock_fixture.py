@@ -285,6 +285,7 @@ def test_bad_reply_is_named_where_it_is_written(run: Run, call: str, message: st
 
     assert result.ret == FAILED
     assert message in result.stdout.str()
+    assert "test_suite.py:3: MockError" in result.outlines
 
 
 def test_refusal_swallowed_in_a_fixture_fails_the_test(run: Run) -> None:
