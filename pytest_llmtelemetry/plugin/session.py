@@ -100,6 +100,17 @@ class SessionPlugin:
         self.observer.collect()
         accounting.settle()
 
+    def _settle_between(self) -> None:
+        """Settle where only pytest is at work, so that a suite that measures itself does not pay for the loading."""
+        self.observer.collect()
+        if accounting.is_waiting() and not self._book.ready:
+            self._load_prices()
+        self.settle()
+
+    def _load_prices(self) -> None:
+        with suppress(Exception), _untraced():  # the first call to be priced says what is wrong
+            self._book.load()
+
     # -- what the parts report -------------------------------------------------------------
 
     def refuse(self, message: str) -> NoReturn:
@@ -144,23 +155,25 @@ class SessionPlugin:
         try:
             yield
         finally:
-            self.settle()
             owners.swap(before)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection(self) -> Wrapper:
         """Imports have an owner too."""
-        with self._at_work(Owner(phase="collection")):
-            return (yield)
+        try:
+            with self._at_work(Owner(phase="collection")):
+                return (yield)
+        finally:
+            self._settle_between()
 
     @pytest.hookimpl(trylast=True)
-    def pytest_collection_finish(self) -> None:
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Load the prices before the first test, if they will be needed."""
-        idle = self.config.option.collectonly or is_controller(self.config)
-        wanted = self.settings.limits.max_cost is not None or not _SDKS.isdisjoint(sys.modules)
-        if wanted and not idle:
-            with suppress(Exception), _untraced():  # the first call to be priced says what is wrong
-                self._book.load()
+        if self.config.option.collectonly or is_controller(self.config):
+            return
+        limited = self.settings.limits.max_cost is not None
+        if limited or not _SDKS.isdisjoint(sys.modules) or any(map(_uses_fixtures, session.items)):
+            self._load_prices()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Wrapper:
@@ -195,6 +208,7 @@ class SessionPlugin:
                 raise
             finally:
                 refusals, self._refusals = self._refusals, []
+                self._settle_between()
         if refusals:
             raise RefusedCall(refusals[0])
         return result
@@ -273,7 +287,7 @@ def key_of(item: pytest.Item) -> Key:
 def _untraced() -> Iterator[None]:
     """Pause a coverage tool while prices are loaded: under one, Python 3.12 takes 12 s for it instead of 0.2 s.
 
-    The functions that are running now are not traced on. Between collection and the first test, these are pytest's.
+    The functions that are running now are not traced on, so these must be pytest's alone.
     """
     tracer = sys.gettrace()
     sys.settrace(None)
@@ -281,6 +295,10 @@ def _untraced() -> Iterator[None]:
         yield
     finally:
         sys.settrace(tracer)
+
+
+def _uses_fixtures(item: pytest.Item) -> bool:
+    return not {"llm_events", "llm_mock"}.isdisjoint(getattr(item, "fixturenames", ()))
 
 
 def _leave(before: list[Owner]) -> None:

@@ -101,6 +101,11 @@ def account(call: AccountedCall) -> None:
         settle()
 
 
+def is_waiting() -> bool:
+    """True if a call waits for its price."""
+    return bool(_waiting)
+
+
 def settle() -> None:
     """Price the calls that wait, and emit their events."""
     with _settling:
