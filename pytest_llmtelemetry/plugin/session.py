@@ -20,7 +20,7 @@ from pytest_llmtelemetry.limits.verdict import over_budget
 from pytest_llmtelemetry.plugin.refusal import RefusedCall
 from pytest_llmtelemetry.plugin.settings import Settings
 from pytest_llmtelemetry.plugin.xdist import is_controller, is_worker, send_to_controller
-from pytest_llmtelemetry.pricing import PriceBook
+from pytest_llmtelemetry.pricing import PriceBook, untraced
 from pytest_llmtelemetry.recording import owner as owners
 from pytest_llmtelemetry.recording.event import Event
 from pytest_llmtelemetry.recording.owner import Owner
@@ -108,7 +108,7 @@ class SessionPlugin:
         self.settle()
 
     def _load_prices(self) -> None:
-        with suppress(Exception), _untraced():  # the first call to be priced says what is wrong
+        with suppress(Exception), untraced():  # the first call to be priced says what is wrong
             self._book.load()
 
     # -- what the parts report -------------------------------------------------------------
@@ -281,20 +281,6 @@ def attempt_of(item: pytest.Item) -> int:
 def key_of(item: pytest.Item) -> Key:
     """What the events of a test are kept under."""
     return (item.nodeid, attempt_of(item))
-
-
-@contextmanager
-def _untraced() -> Iterator[None]:
-    """Pause a coverage tool while prices are loaded: under one, Python 3.12 takes 12 s for it instead of 0.2 s.
-
-    The functions that are running now are not traced on, so these must be pytest's alone.
-    """
-    tracer = sys.gettrace()
-    sys.settrace(None)
-    try:
-        yield
-    finally:
-        sys.settrace(tracer)
 
 
 def _uses_fixtures(item: pytest.Item) -> bool:

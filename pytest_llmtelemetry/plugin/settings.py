@@ -15,7 +15,7 @@ import pytest
 from pytest_llmtelemetry.errors import SettingError
 from pytest_llmtelemetry.limits.verdict import Limits
 from pytest_llmtelemetry.money import parse_usd, usd
-from pytest_llmtelemetry.pricing import Rates, read_overrides
+from pytest_llmtelemetry.pricing import Rates, read_overrides, untraced
 from pytest_llmtelemetry.wire.hosts import PROVIDERS, Hosts, parse_hosts
 
 
@@ -106,9 +106,10 @@ def _read_hosts(config: pytest.Config) -> Hosts:
         return parse_hosts(lines, source="ini llm_hosts")
     except SettingError:
         # A provider of genai-prices that our own table does not name is as good; loading it is slow.
-        from genai_prices import data_snapshot  # noqa: PLC0415
+        with untraced():
+            from genai_prices import data_snapshot  # noqa: PLC0415
 
-        names = {provider.id for provider in data_snapshot.get_snapshot().providers}
+            names = {provider.id for provider in data_snapshot.get_snapshot().providers}
         return parse_hosts(lines, known=PROVIDERS | names, source="ini llm_hosts")
 
 
