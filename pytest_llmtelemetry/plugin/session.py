@@ -167,12 +167,11 @@ class SessionPlugin:
             self._settle_between()
 
     @pytest.hookimpl(trylast=True)
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
+    def pytest_collection_finish(self) -> None:
         """Load the prices before the first test, if they will be needed."""
         if self.config.option.collectonly or is_controller(self.config):
             return
-        limited = self.settings.limits.max_cost is not None
-        if limited or not _SDKS.isdisjoint(sys.modules) or any(map(_uses_fixtures, session.items)):
+        if self.settings.limits.max_cost is not None or not _SDKS.isdisjoint(sys.modules):
             self._load_prices()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -281,10 +280,6 @@ def attempt_of(item: pytest.Item) -> int:
 def key_of(item: pytest.Item) -> Key:
     """What the events of a test are kept under."""
     return (item.nodeid, attempt_of(item))
-
-
-def _uses_fixtures(item: pytest.Item) -> bool:
-    return not {"llm_events", "llm_mock"}.isdisjoint(getattr(item, "fixturenames", ()))
 
 
 def _leave(before: list[Owner]) -> None:
