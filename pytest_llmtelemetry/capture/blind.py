@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from pytest_llmtelemetry.capture.observer import Observer, report_fault
@@ -19,13 +19,11 @@ from pytest_llmtelemetry.wire.hosts import is_loopback
 
 @dataclass(slots=True)
 class BlindSpots:
-    """The provider hosts that were contacted unseen."""
+    """Looks at the names that are resolved, and tells of providers that are contacted unseen."""
 
     observer: Observer
     on_contact: Callable[[str, str], None] = lambda host, provider: None
-    """Told of each host. May raise, and the contact is then not made."""
-    hosts: dict[str, str] = field(default_factory=dict)
-    """Host to provider, in the order of first contact."""
+    """Told of each host and its provider. May raise, and the contact is then not made."""
 
     def look_up(self, host: str) -> None:  # pragma: no cover - called from an audit hook alone
         """A name is about to be resolved."""
@@ -34,7 +32,6 @@ class BlindSpots:
         seat = self.observer.hosts.seat(host, None)
         if not seat.known or seat.free:
             return
-        self.hosts.setdefault(host, seat.provider)
         self.on_contact(host, seat.provider)
 
 

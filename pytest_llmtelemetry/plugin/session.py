@@ -193,7 +193,7 @@ class SessionPlugin:
             return (yield from self._phase(item, "teardown"))
         finally:
             self.observer.flush(lambda exchange: exchange.owner.key == key)
-            self.settle()
+            self._settle_between()
             self.recorder.end(key)
 
     def _phase(self, item: pytest.Item, phase: str) -> Wrapper:
