@@ -6,8 +6,9 @@ library and no pytest.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pytest_llmtelemetry.lazy import attributes
 
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
         HandlerExistsError,
         HandlerNotFoundError,
         LLMTelemetryError,
+        LLMTelemetryWarning,
         MockError,
         Refused,
         SettingError,
@@ -26,12 +28,15 @@ if TYPE_CHECKING:
     from pytest_llmtelemetry.recording.event import Call, Event
     from pytest_llmtelemetry.recording.log import EventLog
     from pytest_llmtelemetry.recording.owner import Owner
+    from pytest_llmtelemetry.telemetry.clock import FixedClock
+    from pytest_llmtelemetry.telemetry.testing import LLMTelemetry
 
 _HOMES = {
     "errors": (
         "HandlerExistsError",
         "HandlerNotFoundError",
         "LLMTelemetryError",
+        "LLMTelemetryWarning",
         "MockError",
         "Refused",
         "SettingError",
@@ -43,8 +48,9 @@ _HOMES = {
     "recording.event": ("Call", "Event"),
     "recording.log": ("EventLog",),
     "recording.owner": ("Owner",),
+    "telemetry.clock": ("FixedClock",),
+    "telemetry.testing": ("LLMTelemetry",),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Call",
@@ -52,10 +58,13 @@ __all__ = [
     "Event",
     "EventLog",
     "FinishReason",
+    "FixedClock",
     "HandlerExistsError",
     "HandlerNotFoundError",
     "LLMMock",
+    "LLMTelemetry",
     "LLMTelemetryError",
+    "LLMTelemetryWarning",
     "MockError",
     "Owner",
     "Refused",
@@ -70,11 +79,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = import_module(f"{__name__}.{_HOME_OF[name]}")
-    return import_module(f"{home.__name__}.{name}") if name == "faults" else getattr(home, name)
+__getattr__ = attributes(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

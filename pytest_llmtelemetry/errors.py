@@ -6,6 +6,7 @@ LLMTelemetryError(Exception)
 ├── SettingError            a bad option, ini value or argument
 └── MockError               a mock that cannot do what it promises
 Refused(BaseException)      a request that must not be sent
+LLMTelemetryWarning(UserWarning)
 """
 
 from __future__ import annotations
@@ -36,3 +37,7 @@ class Refused(BaseException):
 
     Not an ``Exception``: SDKs catch those, retry, and report "Connection error.".
     """
+
+
+class LLMTelemetryWarning(UserWarning):
+    """Something in the telemetry of a test is not as it should be; an error under ``llm_strict``."""

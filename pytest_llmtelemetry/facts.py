@@ -150,6 +150,21 @@ class RequestFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Overflow:
+    """A prompt that does not fit the model's context window."""
+
+    tokens: int | None = None
+    """Of the prompt, as the provider states it."""
+    max_tokens: int | None = None
+    """Of the window, as the provider states it."""
+
+    @property
+    def exceeded_by(self) -> int | None:
+        """The difference, if both are stated."""
+        return None if self.tokens is None or self.max_tokens is None else self.tokens - self.max_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallFacts:
     """What an answer says. A mock's reply is the same value, written as bytes."""
 
@@ -166,6 +181,8 @@ class CallFacts:
     """What the provider says that the call costs, in USD."""
     error_type: str | None = None
     """The provider's word for what went wrong, such as ``rate_limit_error``."""
+    overflow: Overflow | None = None
+    """The request was refused because its prompt is too long."""
     terminated: bool = False
     """The answer reached an end that its API recognises."""
     unread_usage: bool = False

@@ -1,4 +1,4 @@
-"""What does a call cost? Stated by the provider, else overridden, else genai-prices, else unknown.
+"""What does a call cost whose answer does not say? An override, else genai-prices, else unknown.
 
 genai-prices is loaded at the first call that needs it: its table is large, and most test
 runs begin without a single call.
@@ -89,8 +89,6 @@ class PriceBook:
         return Price(cost_usd=cost, source=source)
 
     def _price(self, call: Billable) -> tuple[Decimal, str]:
-        if call.stated_cost_usd is not None:
-            return call.stated_cost_usd, "provider"
         models = [model for model in (call.model, call.requested_model) if model]
         if call.free and not any(model in self.overrides for model in models):
             return Decimal(0), "free"

@@ -6,7 +6,6 @@ call to accounting.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,13 +15,22 @@ from typing import Any
 from pytest_llmtelemetry.capture.decoding import Decode, Undecodable, decoder
 from pytest_llmtelemetry.facts import CallFacts, Ended, FinishReason
 from pytest_llmtelemetry.recording import owner as owners
-from pytest_llmtelemetry.telemetry import accounting, bus
+from pytest_llmtelemetry.telemetry import accounting, bus, clock
+from pytest_llmtelemetry.telemetry.names import (
+    CAPTURE,
+    CHUNK,
+    RATE_LIMIT,
+    REQUEST,
+    RESPONSE_TRUNCATED,
+    RETRY,
+    STREAM,
+    TOOL,
+    WINDOW_EXCEEDED,
+)
+from pytest_llmtelemetry.telemetry.pace import Pace
+from pytest_llmtelemetry.telemetry.spans import Span
 from pytest_llmtelemetry.wire.dialect import GENERATING, Conversation, StreamReader
 
-
-REQUEST = "llm.provider.request"
-STREAM = "llm.stream"
-TRUNCATED = "llm.response.truncated"
 
 LIVE, MOCK, REPLAY = "live", "mock", "replay"
 
@@ -67,12 +75,13 @@ class Exchange:
         self._on_end = on_end
         self._lock = Lock()
         self._ended = False
-        self._sent_at = datetime.fromtimestamp(_now_s(), UTC)
+        self._sent_at = clock.date_of_prices()
         self._answer: Answer | None = None
         self._reader: StreamReader | None = None
         self._decode: Decode | None = None
         self._reading = False
-        self._chunks = self._bytes = 0
+        self._pace = Pace()
+        self._bytes = 0
         self._metadata: dict[str, Any] = {
             "provider": facts.provider,
             "model": facts.model,
@@ -82,9 +91,12 @@ class Exchange:
             "stream": facts.stream,
             "host": conversation.request.host,
             "attempt": _attempt(conversation.request.headers),
+            "source": CAPTURE,
             "owner": self.owner,
         }
-        self.span = bus.Span(REQUEST, self._metadata)
+        self.span = Span(REQUEST, self._metadata)
+        if self._metadata["attempt"] > 1:
+            self._tell(RETRY, {"attempt": self._metadata["attempt"]}, reason="the SDK says so")
 
     # -- what the seam reports ---------------------------------------------------------
 
@@ -106,7 +118,9 @@ class Exchange:
         self._answered(answer)
         self._reading = True
         self.span.metadata["stream"] = True
-        bus.execute(f"{STREAM}.start", {}, self._stream_metadata())
+        self._pace = Pace()
+        times = {"monotonic_time_ns": clock.now_ns(), "system_time_ns": clock.wall_ns()}
+        bus.execute(f"{STREAM}.start", times, self._stream_metadata())
         self._reader = self._reader_of(answer)
         try:
             self._decode = decoder(answer.headers.get("content-encoding", ""))
@@ -115,8 +129,11 @@ class Exchange:
 
     def feed(self, chunk: bytes) -> None:
         """The next piece of the body, as it came over the wire. Never raises."""
-        self._chunks += 1
+        gap = self._pace.tick()
         self._bytes += len(chunk)
+        if bus.has_handler(CHUNK):
+            about = self._stream_metadata() | {"index": self._pace.pieces - 1}
+            bus.execute(CHUNK, {"gap_ns": gap, "bytes": len(chunk)}, about)
         reader = self._reader
         if reader is None or self._decode is None:
             return
@@ -127,7 +144,7 @@ class Exchange:
         if self._bytes > _LONGEST_ANSWER:
             self._reader = None
         if reader.has_content and "time_to_first_token_ns" not in self.span.measurements:
-            self.span.measurements["time_to_first_token_ns"] = bus.now_ns() - self.span.started_ns
+            self.span.measurements["time_to_first_token_ns"] = self.span.elapsed_ns
 
     def finish_plain(self, answer: Answer, body: bytes) -> None:
         """The whole body is in memory, content-encoding removed: one document, or a double's stream."""
@@ -145,13 +162,21 @@ class Exchange:
         elif ended is Ended.COMPLETE and self._answer is not None and self._answer.good:
             ended = Ended.UNTERMINATED
         measurements = {
-            "duration_ns": bus.now_ns() - self.span.started_ns,
-            "chunks": self._chunks,
+            "duration_ns": self.span.elapsed_ns,
+            "monotonic_time_ns": clock.now_ns(),
             "bytes": self._bytes,
+            **self._pace.measurements(),
         }
-        metadata = {**self._stream_metadata(), "ended": ended, "finish_reason": facts.finish_reason}
-        kind = "stop" if error is None else "exception"
-        bus.execute(f"{STREAM}.{kind}", measurements, metadata)
+        metadata = self._stream_metadata() | {
+            "ended": ended,
+            "finish_reason": facts.finish_reason,
+            "success": error is None and facts.error_type is None,
+        }
+        if error is None:
+            bus.execute(f"{STREAM}.stop", measurements, metadata)
+        else:
+            metadata["error_type"] = bus.qualified_name(error)
+            bus.execute(f"{STREAM}.exception", measurements, metadata)
         self._close(facts, ended, error)
 
     @property
@@ -186,6 +211,7 @@ class Exchange:
         span.metadata |= {
             "model": facts.model or asked.model,
             "finish_reason": facts.finish_reason,
+            "response_id": facts.id,
             "ended": ended,
         }
         span.metadata["uncertain"] = self._is_uncertain(error)
@@ -195,19 +221,31 @@ class Exchange:
             span.error = facts.error_type or f"HTTP {answer.status}"
         elif facts.error_type is not None:
             span.error = facts.error_type
-        if facts.finish_reason is FinishReason.LENGTH:
-            bus.execute(
-                TRUNCATED,
-                {"output_tokens": None if usage is None else usage.output_tokens, "max_tokens": asked.max_tokens},
-                self._metadata
-                | {"model": facts.model or asked.model, "finish_reason": facts.finish_reason, **self._ids},
-            )
+        self._tell_what_it_says(facts)
         if error is None:
             span.stop()
         else:
             span.fail(error)
         if self._is_accounted(facts):
             self._account(facts)
+
+    def _tell_what_it_says(self, facts: CallFacts) -> None:
+        """The events that an answer is the occasion of."""
+        answer, usage, asked = self._answer, facts.usage, self.conversation.facts
+        if answer is not None and answer.status == _TOO_MANY_REQUESTS:
+            self._tell(RATE_LIMIT, {"retry_after_s": _retry_after_s(answer.headers)})
+        if (overflow := facts.overflow) is not None:
+            sizes = {"tokens": overflow.tokens, "max_tokens": overflow.max_tokens}
+            self._tell(WINDOW_EXCEEDED, sizes | {"exceeded_by": overflow.exceeded_by})
+        for call in facts.tool_calls:
+            size = len(call.arguments.encode("utf-8", "surrogatepass"))
+            self._tell(TOOL, {"arguments_bytes": size}, tool=call.name)
+        if facts.finish_reason is FinishReason.LENGTH:
+            sizes = {"output_tokens": None if usage is None else usage.output_tokens, "max_tokens": asked.max_tokens}
+            self._tell(RESPONSE_TRUNCATED, sizes, model=facts.model or asked.model, finish_reason=facts.finish_reason)
+
+    def _tell(self, event: str, measurements: Mapping[str, Any], **more: object) -> None:
+        bus.execute(event, measurements, self._metadata | more | self.span.ids)
 
     def _is_accounted(self, facts: CallFacts) -> bool:
         if facts.usage is not None:
@@ -239,7 +277,10 @@ class Exchange:
                 served_by=self.span.metadata["served_by"],
                 finish_reason=facts.finish_reason,
                 estimated=self.estimated,
-                metadata={"api": asked.api, "host": self.conversation.request.host, "owner": self.owner, **self._ids},
+                response_id=facts.id or None,
+                span=self.span,
+                owner=self.owner,
+                metadata={"api": asked.api, "host": self.conversation.request.host},
             )
         )
 
@@ -262,11 +303,7 @@ class Exchange:
 
     def _stream_metadata(self) -> dict[str, Any]:
         served_by = self.span.metadata.get("served_by")
-        return self._metadata | {"stream": True, "served_by": served_by, **self._ids}
-
-    @property
-    def _ids(self) -> dict[str, Any]:
-        return {"span_id": self.span.id, "parent_id": self.span.parent_id}
+        return self._metadata | {"stream": True, "served_by": served_by} | self.span.ids
 
 
 class _WholeBody:
@@ -316,5 +353,25 @@ def _never_sent(error: BaseException | None) -> bool:
     return type(error).__name__ in _BEFORE_SENDING
 
 
-def _now_s(_clock: Callable[[], float] = time.time) -> float:
-    return _clock()
+_TOO_MANY_REQUESTS = 429
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """The wait that a provider asks for: in milliseconds, in seconds, or until a date."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        value = headers.get(name, "")
+        try:
+            seconds = float(value) * unit
+        except ValueError:
+            continue
+        return seconds if 0 <= seconds < _LONGEST_WAIT_S else None
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - a large package, for a rare header
+
+    try:
+        until = parsedate_to_datetime(headers.get("retry-after", ""))
+    except (TypeError, ValueError):
+        return None
+    return max(0.0, (until.astimezone(UTC) - datetime.now(UTC)).total_seconds())
+
+
+_LONGEST_WAIT_S = 10**9

@@ -15,6 +15,16 @@ from typing import Any, Self
 from pytest_llmtelemetry.facts import Usage
 from pytest_llmtelemetry.money import MONEY
 from pytest_llmtelemetry.recording.event import Call, Event, is_call
+from pytest_llmtelemetry.telemetry.names import (
+    CACHE_HIT,
+    CACHE_MISS,
+    CAPTURE,
+    CONTEXT_TRUNCATION,
+    REQUEST,
+    RESPONSE_TRUNCATED,
+    THRESHOLD,
+    WINDOW_EXCEEDED,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,12 +127,16 @@ class Ledger:
     def _hear(self, event: Event) -> None:
         if is_call(event):
             self._add(Call.of(event))
-        elif event.name == THRESHOLD_EXCEEDED and event.metadata.get("scope") == "session":
-            return  # the sums show it; workers would count it once each
         elif event.name == REQUEST_FAILED and event.metadata.get("uncertain"):
-            self._note("uncertain")
+            self._note(UNCERTAIN)
+        elif event.name == THRESHOLD:
+            scope = event.metadata.get("scope")
+            if scope != "session":  # the sums show that one; workers would count it once each
+                self._note(THRESHOLD if scope == "test" else OWN_THRESHOLD)
+        elif event.name == WINDOW_EXCEEDED and event.metadata.get("source") == CAPTURE:
+            self._note(PROMPT_REFUSED)
         elif event.name in COUNTED:
-            if event.name == "llm.context.truncation.stop" and event.metadata.get("truncated") is False:
+            if event.name == TRUNCATED and event.metadata.get("truncated") is False:
                 return
             self._note(event.name)
 
@@ -178,22 +192,21 @@ class Ledger:
         self.blind.update(other.blind)
 
 
-THRESHOLD_EXCEEDED = "llm.cost.threshold.exceeded"
-"""A limit on cost was crossed."""
+OWN_THRESHOLD = "threshold of the application"
+"""Noted where the application announced that it crossed a threshold of its own."""
 
-COUNTED = frozenset(
-    {
-        "llm.response.truncated",
-        "llm.context.truncation.stop",
-        "llm.context.window.exceeded",
-        "llm.cache.lookup.hit",
-        "llm.cache.lookup.miss",
-        THRESHOLD_EXCEEDED,
-    }
-)
-"""The events that the report counts."""
+PROMPT_REFUSED = "prompt refused"
+"""Noted where it was the provider who found a prompt too long."""
 
-REQUEST_FAILED = "llm.provider.request.exception"
+UNCERTAIN = "uncertain"
+"""Noted for a live request that was sent and never answered."""
+
+TRUNCATED = f"{CONTEXT_TRUNCATION}.stop"
+
+COUNTED = frozenset({RESPONSE_TRUNCATED, TRUNCATED, WINDOW_EXCEEDED, CACHE_HIT, CACHE_MISS})
+"""The events that the report counts as they are."""
+
+REQUEST_FAILED = f"{REQUEST}.exception"
 """Ends a request that was not answered; it may be uncertain whether it was billed."""
 
 

@@ -10,12 +10,12 @@ import pytest
 
 from pytest_llmtelemetry.errors import SettingError
 from pytest_llmtelemetry.plugin import settings
-from pytest_llmtelemetry.plugin.fixtures import llm_events, llm_mock
+from pytest_llmtelemetry.plugin.fixtures import llm_clock, llm_events, llm_mock, llm_telemetry
 from pytest_llmtelemetry.plugin.session import SESSION, SessionPlugin
 from pytest_llmtelemetry.plugin.xdist import ControllerPlugin, is_controller
 
 
-__all__ = ["llm_events", "llm_mock"]
+__all__ = ["llm_clock", "llm_events", "llm_mock", "llm_telemetry"]
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:

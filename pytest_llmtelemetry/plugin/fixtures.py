@@ -12,10 +12,12 @@ from pytest_llmtelemetry.capture import httpx_seam
 from pytest_llmtelemetry.capture.imports import STACKS
 from pytest_llmtelemetry.errors import MockError, SettingError
 from pytest_llmtelemetry.recording.log import EventLog
+from pytest_llmtelemetry.telemetry.clock import FixedClock, set_clock
 
 
 if TYPE_CHECKING:
     from pytest_llmtelemetry.mocking.mock import LLMMock
+    from pytest_llmtelemetry.telemetry.testing import LLMTelemetry
 
 
 @pytest.fixture
@@ -24,6 +26,24 @@ def llm_events(request: pytest.FixtureRequest) -> EventLog:
     from pytest_llmtelemetry.plugin.session import SESSION, key_of  # noqa: PLC0415 - the session names the fixtures
 
     return request.config.stash[SESSION].recorder.log(key_of(request.node))
+
+
+@pytest.fixture
+def llm_telemetry() -> Iterator[LLMTelemetry]:
+    """The event bus for this test: handlers that undo themselves, and metrics that begin at zero."""
+    from pytest_llmtelemetry.telemetry.testing import LLMTelemetry  # noqa: PLC0415 - imports metrics and catalogue
+
+    with LLMTelemetry() as telemetry:
+        yield telemetry
+
+
+@pytest.fixture
+def llm_clock() -> Iterator[FixedClock]:
+    """A clock that stands still until ``llm_clock.advance(seconds)``, and span ids 1, 2, 3."""
+    clock = FixedClock()
+    undo = set_clock(clock)
+    yield clock
+    undo()
 
 
 @pytest.fixture

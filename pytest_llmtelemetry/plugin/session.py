@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -15,10 +16,13 @@ from pytest_llmtelemetry.capture import observer as observers
 from pytest_llmtelemetry.capture.exchange import Exchange
 from pytest_llmtelemetry.capture.imports import Watch
 from pytest_llmtelemetry.capture.observer import Observer
-from pytest_llmtelemetry.limits.ledger import THRESHOLD_EXCEEDED, Ledger
+from pytest_llmtelemetry.errors import LLMTelemetryWarning
+from pytest_llmtelemetry.limits.ledger import Ledger
 from pytest_llmtelemetry.limits.verdict import over_budget
+from pytest_llmtelemetry.plugin.handlers import HandlerScopes
 from pytest_llmtelemetry.plugin.refusal import RefusedCall
 from pytest_llmtelemetry.plugin.settings import Settings
+from pytest_llmtelemetry.plugin.strict import Inspector
 from pytest_llmtelemetry.plugin.xdist import is_controller, is_worker, send_to_controller
 from pytest_llmtelemetry.pricing import PriceBook, untraced
 from pytest_llmtelemetry.recording import owner as owners
@@ -26,7 +30,8 @@ from pytest_llmtelemetry.recording.event import Event
 from pytest_llmtelemetry.recording.owner import Owner
 from pytest_llmtelemetry.recording.recorder import Key, Recorder
 from pytest_llmtelemetry.report.summary import Summary, summarise
-from pytest_llmtelemetry.telemetry import accounting, bus
+from pytest_llmtelemetry.telemetry import accounting, bus, dropped
+from pytest_llmtelemetry.telemetry.names import COST_CALCULATED, THRESHOLD
 
 
 Wrapper = Generator[None, Any, Any]
@@ -57,6 +62,8 @@ class SessionPlugin:
         self._untap: Callable[[], None] = lambda: None
         self._refusals: list[str] = []
         self._crossed = False
+        self._handlers = HandlerScopes()
+        self._inspector = Inspector(strict=settings.strict, on_failure=self._handlers.failed.add)
         self._faults_before = observers.faults
 
     # -- beginning and end -----------------------------------------------------------------
@@ -69,9 +76,10 @@ class SessionPlugin:
         self._undo = [
             observers.push(self.observer),
             accounting.set_pricer(self._book),
+            accounting.set_owner(owners.current),
             blind.watch(self._blind),
         ]
-        self._untap = self.recorder.install()
+        self.resume()
         self._watch.begin()
 
     def stop(self) -> None:
@@ -83,6 +91,7 @@ class SessionPlugin:
         self.pause()
         for step in reversed(self._undo):
             step()
+        accounting.forget(owners.SESSION.key)
         _running.remove(self)
         if _running:
             _running[-1].resume()
@@ -93,16 +102,21 @@ class SessionPlugin:
 
     def resume(self) -> None:
         """Listen again."""
-        self._untap = self.recorder.install()
+        untap = ExitStack()
+        untap.callback(self.recorder.install())
+        untap.callback(bus.tap(self._inspector.hear))
+        self._untap = untap.close
 
     def settle(self) -> None:
         """Emit what waits: dropped streams, and calls without a price."""
         self.observer.collect()
+        dropped.collect()
         accounting.settle()
 
     def _settle_between(self) -> None:
         """Settle where only pytest is at work, so that a suite that measures itself does not pay for the loading."""
         self.observer.collect()
+        dropped.collect()
         if accounting.is_waiting() and not self._book.ready:
             self._load_prices()
         self.settle()
@@ -121,14 +135,14 @@ class SessionPlugin:
     def _hear(self, event: Event) -> None:
         self.ledger.hear(event)
         limits = self.settings.limits
-        if event.name != accounting.COST_CALCULATED or self._crossed or limits.max_cost is None:
+        if event.name != COST_CALCULATED or self._crossed or limits.max_cost is None:
             return
         totals = self.ledger.totals
         excess = over_budget(limits, totals)
         if excess is not None:
             self._crossed = True
             bus.execute(
-                THRESHOLD_EXCEEDED,
+                THRESHOLD,
                 {"cost_usd": totals.cost_usd, "threshold_usd": limits.max_cost, "exceeded_by_usd": excess},
                 {"scope": "session"},
             )
@@ -165,6 +179,7 @@ class SessionPlugin:
                 return (yield)
         finally:
             self._settle_between()
+            self._mention()
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self) -> None:
@@ -178,6 +193,7 @@ class SessionPlugin:
     def pytest_runtest_setup(self, item: pytest.Item) -> Wrapper:
         """A test begins."""
         self.recorder.begin(key_of(item))
+        self._handlers.begin_test()
         return (yield from self._phase(item, "setup"))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -195,12 +211,16 @@ class SessionPlugin:
             self.observer.flush(lambda exchange: exchange.owner.key == key)
             self._settle_between()
             self.recorder.end(key)
+            accounting.forget(key)
+            self._handlers.end_test()
 
     def _phase(self, item: pytest.Item, phase: str) -> Wrapper:
         """Run a phase of a test. A refusal that was swallowed fails it all the same."""
+        passed = False
         with self._at_work(Owner(nodeid=item.nodeid, phase=phase, attempt=attempt_of(item))):
             try:
                 result = yield
+                passed = True
             except BaseExceptionGroup as group:
                 if group.split(RefusedCall)[1] is None:  # a TaskGroup wraps even a refusal, once for each task
                     raise RefusedCall((self._refusals or [str(group)])[0]) from None
@@ -208,9 +228,27 @@ class SessionPlugin:
             finally:
                 refusals, self._refusals = self._refusals, []
                 self._settle_between()
+                if not passed:
+                    self._mention()
         if refusals:
             raise RefusedCall(refusals[0])
+        self._judge_telemetry()
         return result
+
+    def _judge_telemetry(self) -> None:
+        """Telemetry that is wrong is a warning, or, in strict mode, fails a test that would have passed."""
+        findings = self._inspector.take()
+        if findings and self.settings.strict:
+            listing = "\n".join(f"  {one}" for one in findings)
+            pytest.fail(f"the telemetry of this test is wrong (llm_strict):\n{listing}", pytrace=False)
+        for one in findings:
+            warnings.warn(one, LLMTelemetryWarning, stacklevel=2)
+
+    def _mention(self) -> None:
+        """The same where something else fails already, or where no test runs."""
+        for one in self._inspector.take():
+            with suppress(LLMTelemetryWarning):
+                warnings.warn(one, LLMTelemetryWarning, stacklevel=2)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Wrapper:
@@ -221,13 +259,24 @@ class SessionPlugin:
                 return (yield)
         owner = Owner(fixture=name, scope=scope)
         before: list[Owner] = []
+        handlers = bus.attachments()
+        attached: list[bus.Attachment] = []
+
+        def left() -> None:
+            _leave(before)
+            self._handlers.drop(attached)
+
+        def leaving() -> None:
+            before.append(owners.swap(owner))
+
         # Finalizers run last to first: the one that is added after set-up runs before the fixture's own.
-        fixturedef.addfinalizer(lambda: _leave(before))
+        fixturedef.addfinalizer(left)
         try:
             with self._at_work(owner):
                 return (yield)
         finally:
-            fixturedef.addfinalizer(lambda: before.append(owners.swap(owner)))
+            attached += self._handlers.settle_fixture(handlers)
+            fixturedef.addfinalizer(leaving)
 
     # -- the end of the run ----------------------------------------------------------------
 

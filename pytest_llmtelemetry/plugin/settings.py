@@ -26,6 +26,8 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     hosts: Hosts = field(default_factory=Hosts)
     prices: Mapping[str, Rates] = field(default_factory=lambda: MappingProxyType({}))
+    strict: bool = False
+    """A handler that fails, or an event that is not declared, fails the test."""
 
 
 # Another plugin that registers the same option would end pytest before it began.
@@ -59,6 +61,12 @@ def add_options(parser: pytest.Parser) -> None:
         type="linelist",
         default=[],
     )
+    parser.addini(
+        "llm_strict",
+        "fail a test whose telemetry is wrong: a handler that raised, an llm.* event that is not declared, a key that is missing",
+        type="bool",
+        default=False,
+    )
 
 
 def _add_budget_ini(parser: pytest.Parser) -> None:
@@ -77,6 +85,7 @@ def read(config: pytest.Config) -> Settings:
         limits=Limits(max_cost=_read_budget(config)),
         hosts=_read_hosts(config),
         prices=_read_prices(config),
+        strict=_read_strict(config),
     )
 
 
@@ -98,6 +107,13 @@ def _read_budget(config: pytest.Config) -> Decimal | None:
     except (TypeError, ValueError, pytest.UsageError) as error:
         raise SettingError(f'ini llm_budget is not an amount in USD; write llm_budget = "5.00" ({error})') from error
     return None if given is None else parse_usd(given, source="ini llm_budget")
+
+
+def _read_strict(config: pytest.Config) -> bool:
+    try:
+        return bool(config.getini("llm_strict"))
+    except (TypeError, ValueError, pytest.UsageError) as error:
+        raise SettingError(f"ini llm_strict is neither true nor false ({error})") from error
 
 
 def _read_hosts(config: pytest.Config) -> Hosts:

@@ -12,7 +12,7 @@ from typing import Any
 from pytest_llmtelemetry.facts import FinishReason, Usage
 from pytest_llmtelemetry.recording.owner import SESSION, Owner
 from pytest_llmtelemetry.redaction import scrub
-from pytest_llmtelemetry.telemetry.accounting import COST_CALCULATED
+from pytest_llmtelemetry.telemetry.names import COST_CALCULATED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,8 @@ class Event:
 
     def __repr__(self) -> str:
         values = {**self.metadata, **self.measurements}
-        stated = ", ".join(f"{key}={_brief(value)}" for key, value in values.items() if value is not None)
+        shown = {key: value for key, value in values.items() if value is not None and key not in _TIMES}
+        stated = ", ".join(f"{key}={_brief(value)}" for key, value in shown.items())
         return scrub(f"<{self.name} {stated}>" if stated else f"<{self.name}>")
 
 
@@ -56,6 +57,8 @@ def _brief(value: object) -> str:
 
 
 _WIDEST = 80
+_TIMES = frozenset({"monotonic_time_ns", "system_time_ns"})
+"""Said by every span; they tell a reader nothing that ``duration_ns`` does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

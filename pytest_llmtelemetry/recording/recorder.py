@@ -11,6 +11,7 @@ from pytest_llmtelemetry.recording.event import Event
 from pytest_llmtelemetry.recording.log import EventLog
 from pytest_llmtelemetry.recording.owner import Owner
 from pytest_llmtelemetry.telemetry import bus
+from pytest_llmtelemetry.telemetry.spans import current_span
 
 
 Key = tuple[str | None, int]
@@ -32,7 +33,8 @@ class Recorder:
         self._events: dict[Key, list[Event]] = {}
         self._running: set[Key] = set()
         # A span belongs to whoever began it, wherever it ends.
-        self._span_owner: dict[int, Owner] = {}
+        # A list, because ids repeat: a test's own clock counts from 1 while a wider span is open.
+        self._span_owners: dict[tuple[str, int], list[Owner]] = {}
         self.faults = 0
         """How many events could not be kept. The report says so: something was not seen."""
 
@@ -74,7 +76,7 @@ class Recorder:
             span_id, parent_id = values.pop("span_id"), values.pop("parent_id")
         stated = isinstance(values.get("owner"), Owner)
         owner = values.pop("owner") if stated else self._owner_of_span(name, span_id)
-        around = bus.current_span() if span_id is None else None
+        around = current_span() if span_id is None else None
         event = Event(
             name=name,
             measurements=measurements,
@@ -92,11 +94,19 @@ class Recorder:
     def _owner_of_span(self, name: str, span_id: int | None) -> Owner:
         if span_id is None:
             return owners.current()
-        if name.endswith(".start"):
-            return self._span_owner.setdefault(span_id, owners.current())
-        if name.endswith((".stop", ".exception")):
-            return self._span_owner.pop(span_id, owners.current())
-        return self._span_owner.get(span_id, owners.current())
+        prefix, _, step = name.rpartition(".")
+        if step == "start":
+            self._span_owners.setdefault((prefix, span_id), []).append(owners.current())
+            return owners.current()
+        known = self._span_owners.get((prefix, span_id))
+        if not known:
+            return owners.current()
+        owner = known[-1]
+        if step in {"stop", "exception"}:
+            known.pop()
+            if not known:
+                del self._span_owners[prefix, span_id]
+        return owner
 
     def _current(self, events: list[Event]) -> list[Event]:
         self._settle()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 
-from pytest_llmtelemetry.limits.ledger import THRESHOLD_EXCEEDED, Ledger, Totals
+from pytest_llmtelemetry.limits.ledger import OWN_THRESHOLD, PROMPT_REFUSED, TRUNCATED, UNCERTAIN, Ledger, Totals
 from pytest_llmtelemetry.limits.verdict import Limits, Verdict, judge, over_budget
 from pytest_llmtelemetry.money import MONEY
+from pytest_llmtelemetry.telemetry.names import CACHE_HIT, CACHE_MISS, RESPONSE_TRUNCATED, THRESHOLD, WINDOW_EXCEEDED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,9 @@ class Summary:
     """Of the application's own cache."""
     cache_misses: int
     thresholds_exceeded: int
+    """Limits of this run on cost."""
+    own_thresholds_exceeded: int
+    """Thresholds of the application that it announced itself."""
     unpriced: tuple[tuple[str, int], ...]
     """Why calls are unpriced, and how many."""
     uncertain: int
@@ -112,13 +116,15 @@ def summarise(ledger: Ledger, limits: Limits, *, faults: int = 0, complete: bool
                 key=lambda row: (row.totals.cost_usd.copy_negate(), -row.totals.tokens, row.label),
             )
         ),
-        truncated_responses=notes.get("llm.response.truncated", 0),
-        truncated_contexts=notes.get("llm.context.truncation.stop", 0) + notes.get("llm.context.window.exceeded", 0),
-        cache_hits=notes.get("llm.cache.lookup.hit", 0),
-        cache_misses=notes.get("llm.cache.lookup.miss", 0),
-        thresholds_exceeded=notes.get(THRESHOLD_EXCEEDED, 0) + int(over_budget(limits, totals) is not None),
+        truncated_responses=notes.get(RESPONSE_TRUNCATED, 0),
+        # An application that finds a prompt too long, and then truncates it, says so in two events.
+        truncated_contexts=max(notes.get(TRUNCATED, 0), notes.get(WINDOW_EXCEEDED, 0)) + notes.get(PROMPT_REFUSED, 0),
+        cache_hits=notes.get(CACHE_HIT, 0),
+        cache_misses=notes.get(CACHE_MISS, 0),
+        own_thresholds_exceeded=notes.get(OWN_THRESHOLD, 0),
+        thresholds_exceeded=notes.get(THRESHOLD, 0) + int(over_budget(limits, totals) is not None),
         unpriced=tuple(sorted(ledger.unpriced.items())),
-        uncertain=notes.get("uncertain", 0),
+        uncertain=notes.get(UNCERTAIN, 0),
         blind=tuple(ledger.blind.items()),
         faults=faults,
         complete=complete,

@@ -125,6 +125,8 @@ def _cost_line(summary: Summary) -> str:
 
 
 def _caveats(summary: Summary) -> Iterator[Line]:
+    if summary.own_thresholds_exceeded:
+        yield Line(f"thresholds {summary.own_thresholds_exceeded:,} of the application's own exceeded", yellow=True)
     for why, count in summary.unpriced:
         yield Line(printable(f"unpriced   {_many(count, 'call')}, {why}"), yellow=True)
     if summary.uncertain:

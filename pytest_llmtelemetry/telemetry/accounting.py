@@ -1,5 +1,8 @@
 """A call is paid once, so it is counted once: the only emitter of ``llm.cost.calculated``.
 
+Who sees a call on the wire, :func:`account`, counts it. An application that reports the
+same call, :func:`report`, is recognised and not counted again (see ``claims.py``).
+
 Prices are injected, and may be loaded late: a call waits until they are there, so that
 loading them never happens inside a user's request. Its event keeps the place in the
 order of events that it had when the call was answered.
@@ -18,9 +21,9 @@ from typing import Any, Protocol
 
 from pytest_llmtelemetry.facts import FinishReason, Usage
 from pytest_llmtelemetry.telemetry import bus
-
-
-COST_CALCULATED = "llm.cost.calculated"
+from pytest_llmtelemetry.telemetry.claims import Counted, Memory
+from pytest_llmtelemetry.telemetry.names import COST_CALCULATED
+from pytest_llmtelemetry.telemetry.spans import Span, current_span
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,8 @@ class Billable:
     """When the request was sent, in UTC: some prices depend on it."""
     service_tier: str | None = None
     stated_cost_usd: Decimal | None = None
+    stated_by: str = "provider"
+    """Who states that cost: ``provider`` or ``application``."""
     free: bool = False
 
 
@@ -47,13 +52,13 @@ class Price:
     cost_usd: Decimal | None
     """``None``: nobody knows. Never zero for that."""
     source: str
-    """``provider``, ``override``, ``genai-prices VERSION``, ``free`` or ``unpriced``."""
+    """``provider``, ``application``, ``override``, ``genai-prices VERSION``, ``free`` or ``unpriced``."""
     reason: str | None = None
     """Why a call is unpriced."""
 
 
 class Pricer(Protocol):
-    """Turns a call into a price."""
+    """Turns a call into a price. Not asked about a call whose cost is stated."""
 
     @property
     def ready(self) -> bool:
@@ -70,20 +75,47 @@ class AccountedCall:
     billable: Billable
     served_by: str
     """``live``, ``mock`` or ``replay``."""
+    response_id: str | None = None
+    """The provider's id of the answer."""
+    span: Span | None = None
+    """The request, or the application's call."""
+    owner: Owner | None = None
+    """Whose call it is; calls of different owners are never taken for the same."""
     finish_reason: FinishReason | None = None
     estimated: bool = False
     """The usage was estimated, not stated."""
     metadata: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    """More for the event: its owner, its span."""
+    """More for the event."""
 
 
-_waiting: deque[tuple[AccountedCall, int]] = deque()
+class Owner(Protocol):
+    """Whose call it is: a test, in a test run."""
+
+    @property
+    def key(self) -> object:
+        """What is equal for calls that belong together."""
+
+
+_waiting: deque[tuple[AccountedCall, int, Counted]] = deque()
 _settling = threading.RLock()
 _pricer: Pricer | None = None
 
 
+def _nobody() -> Owner | None:
+    return None
+
+
+_whose: Callable[[], Owner | None] = _nobody
+_memory = Memory()
+
+
 def set_pricer(pricer: Pricer | None) -> Callable[[], None]:
-    """Say who knows the prices, and return a function that undoes it."""
+    """Say who knows the prices, and return a function that undoes it.
+
+    Without one, a call costs what its answer states, or else is unpriced. In production:
+    ``set_pricer(PriceBook())`` with the ``PriceBook`` of ``pytest_llmtelemetry.pricing``,
+    after its ``load()``.
+    """
     global _pricer
     previous, _pricer = _pricer, pricer
 
@@ -94,11 +126,89 @@ def set_pricer(pricer: Pricer | None) -> Callable[[], None]:
     return undo
 
 
-def account(call: AccountedCall) -> None:
-    """Count a call. Its event follows at once, or when :func:`settle` is called."""
-    _waiting.append((call, bus.ticket()))
-    if _pricer is not None and _pricer.ready:
-        settle()
+def set_owner(whose: Callable[[], Owner | None]) -> Callable[[], None]:
+    """Say how to find out whose turn it is, and return a function that undoes it."""
+    global _whose
+    previous, _whose = _whose, whose
+
+    def undo() -> None:
+        global _whose  # noqa: PLW0603
+        _whose = previous
+
+    return undo
+
+
+def current_owner() -> Owner | None:
+    """Whose turn it is now."""
+    return _whose()
+
+
+def account(call: AccountedCall) -> bool:
+    """Count a call that was seen on the wire; false if an application has reported it already.
+
+    Its event follows at once, or when :func:`settle` is called.
+    """
+    seen = _counted(call, reported=False)
+    if not _memory.see(seen):
+        return False
+    _enqueue(call, seen)
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a report."""
+
+    span_id: int | None
+    """The span under which the call is counted; ``None`` if it is not."""
+    is_news: bool
+    """Nobody else has seen the call."""
+    was_paid_before: bool
+    """The answer comes from a cache: it was counted before this span began, if at all."""
+    emit: Callable[[], None]
+    """Emits the event, if the call is counted because of this report."""
+
+
+def report(call: AccountedCall) -> Receipt:
+    """Count a call that an application reports, unless it is counted already, or states neither usage nor cost."""
+    mine = _counted(call, reported=True)
+    states_something = call.billable.usage is not None or call.billable.stated_cost_usd is not None
+    known = _memory.claim(mine, keep=states_something)
+    if known is not None:
+        before = known.from_cache or known.ended < mine.began
+        return Receipt(known.span_id, is_news=False, was_paid_before=before, emit=lambda: None)
+    if not states_something:
+        return Receipt(None, is_news=True, was_paid_before=False, emit=lambda: None)
+    return Receipt(mine.span_id, is_news=True, was_paid_before=False, emit=lambda: _enqueue(call, mine))
+
+
+def recall(response_id: str | None, model: str | None, usage: Usage | None) -> None:
+    """An answer came out of an application's cache: who passes it on reports a call that is not made now."""
+    around, place = current_span(), bus.ticket()
+    _memory.add(
+        Counted(
+            scope=_scope(_whose()),
+            response_id=response_id,
+            model=model,
+            usage=usage,
+            span_id=None,
+            began=place,
+            ended=place,
+            around=() if around is None else (around.place, *(one.place for one in around.ancestors)),
+            reported=False,
+            from_cache=True,
+        )
+    )
+
+
+def cost_of(response_id: str) -> Decimal | None:
+    """What a call cost, by the id of its answer; ``None`` if that is not known, or not yet."""
+    return _memory.cost_of(response_id, _scope(_whose()))
+
+
+def forget(key: object) -> None:
+    """An owner is done: its calls will not be reported any more."""
+    _memory.forget(key)
 
 
 def is_waiting() -> bool:
@@ -110,17 +220,57 @@ def settle() -> None:
     """Price the calls that wait, and emit their events."""
     with _settling:
         while _waiting:
-            call, place = _waiting.popleft()
-            _emit(call, place)
+            call, place, counted = _waiting.popleft()
+            _emit(call, place, counted)
 
 
-def _emit(call: AccountedCall, place: int) -> None:
-    billable = call.billable
-    price = (
-        Price(cost_usd=None, source="unpriced", reason="no prices are loaded")
-        if _pricer is None
-        else _pricer.price(billable)
+def _enqueue(call: AccountedCall, counted: Counted) -> None:
+    _waiting.append((call, bus.ticket(), counted))
+    # Without a pricer nobody will ever know more, and nobody may ever settle.
+    if _pricer is None or _pricer.ready or len(_waiting) > _LONGEST_QUEUE:
+        settle()
+
+
+_LONGEST_QUEUE = 10_000
+"""A production system that never loads its prices must not grow."""
+
+
+def _counted(call: AccountedCall, *, reported: bool) -> Counted:
+    span, place = call.span, bus.ticket()
+    return Counted(
+        scope=_scope(call.owner),
+        response_id=call.response_id,
+        model=call.billable.model or call.billable.requested_model,
+        usage=call.billable.usage,
+        span_id=None if span is None else span.id,
+        began=place if span is None else span.place,
+        ended=place,
+        around=() if span is None else tuple(one.place for one in span.ancestors),
+        operation=call.billable.operation,
+        reported=reported,
     )
+
+
+def _scope(owner: Owner | None) -> object:
+    return None if owner is None else owner.key
+
+
+def _price(billable: Billable) -> Price:
+    if billable.stated_cost_usd is not None:
+        return Price(cost_usd=billable.stated_cost_usd, source=billable.stated_by)
+    if _pricer is None:
+        return Price(cost_usd=None, source="unpriced", reason="no prices are loaded")
+    try:
+        return _pricer.price(billable)
+    except Exception as error:  # noqa: BLE001 - the call was made, and is counted, whatever becomes of its price
+        bus.report_failure("the price of a call", error)
+        return Price(cost_usd=None, source="unpriced", reason=f"the pricer raised {bus.qualified_name(error)}")
+
+
+def _emit(call: AccountedCall, place: int, counted: Counted) -> None:
+    billable = call.billable
+    price = _price(billable)
+    counted.cost_usd = price.cost_usd
     usage = billable.usage
     counts = Usage().counts() if usage is None else usage.counts()
     metadata: dict[str, Any] = {
@@ -139,4 +289,8 @@ def _emit(call: AccountedCall, place: int) -> None:
         metadata["doubts"] = usage.doubts
     if usage is not None and usage.partial:
         metadata["partial"] = True
+    if call.owner is not None:
+        metadata["owner"] = call.owner
+    if call.span is not None:
+        metadata |= call.span.ids
     bus.execute(COST_CALCULATED, {"cost_usd": price.cost_usd, **counts}, {**metadata, **call.metadata}, at=place)

@@ -1,4 +1,4 @@
-"""The event bus: who listens to what, and spans.
+"""The event bus: who listens to what.
 
 The semantics are those of BEAM ``telemetry``: exact names, handlers called in the
 emitter's thread, a handler that raises is detached and the emitter never sees it.
@@ -8,19 +8,17 @@ An event that nobody hears costs one dictionary look-up.
 from __future__ import annotations
 
 import functools
-import inspect
 import itertools
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar, Token
+from contextlib import contextmanager
 from dataclasses import dataclass
-from types import MappingProxyType, TracebackType
-from typing import Any, Literal, ParamSpec, TypeVar, cast
+from types import MappingProxyType
+from typing import Any
 
 from pytest_llmtelemetry.errors import HandlerExistsError, HandlerNotFoundError
+from pytest_llmtelemetry.telemetry import clock
 
 
 Handler = Callable[[str, Mapping[str, Any], Mapping[str, Any], Any], object]
@@ -30,6 +28,10 @@ Tap = Callable[[str, Mapping[str, Any], Mapping[str, Any], int], object]
 """Called as ``tap(event, measurements, metadata, ticket)`` for every event."""
 
 HANDLER_FAILURE = "telemetry.handler.failure"
+"""A handler raised, and was detached."""
+
+INSTRUMENT_FAILURE = "telemetry.instrument.failure"
+"""Instrumentation could not read what it was given; the code that it watches went on."""
 
 _log = logging.getLogger("pytest_llmtelemetry")
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -53,7 +55,6 @@ _taps: tuple[Tap, ...] = ()
 _by_event: dict[str, tuple[Attachment, ...]] = {}
 
 _tickets = itertools.count(1)
-_span_ids = itertools.count(1)
 
 
 def attach(handler_id: str, event: str, handler: Handler, config: Any = None) -> Callable[[], None]:
@@ -70,25 +71,42 @@ def attach(handler_id: str, event: str, handler: Handler, config: Any = None) ->
 
 def attach_many(handler_id: str, events: Iterable[str], handler: Handler, config: Any = None) -> Callable[[], None]:
     """Like :func:`attach`, for several events under one id."""
+    added = _prepare(handler_id, events, handler, config)
+    with _lock:
+        if any(one.handler_id == handler_id for one in _attachments):
+            raise HandlerExistsError(f"a handler {handler_id!r} is attached already; detach it first")
+        _set_attachments((*_attachments, *added))
+    return functools.partial(_remove, added)
+
+
+def replace(handler_id: str, events: Iterable[str], handler: Handler, config: Any = None) -> Callable[[], None]:
+    """Like :func:`attach_many`, in place of the handler that has the id, if there is one."""
+    added = _prepare(handler_id, events, handler, config)
+    with _lock:
+        _set_attachments((*(one for one in _attachments if one.handler_id != handler_id), *added))
+    return functools.partial(_remove, added)
+
+
+def _prepare(handler_id: str, events: Iterable[str], handler: Handler, config: Any) -> tuple[Attachment, ...]:
     if isinstance(events, str):
         raise TypeError(f"attach_many() wants a list of event names, got the string {events!r}")
     if not callable(handler):
         raise TypeError(f"handler {handler_id!r} is not callable: {handler!r}")
-    names = list(dict.fromkeys(events))
-    if "" in names:
-        raise ValueError("an event name is empty; give one such as 'llm.tool.call'")
+    names = list(events)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"an event name is a string such as 'llm.tool.call', not {name!r}")
+        if not name:
+            raise ValueError("an event name is empty; give one such as 'llm.tool.call'")
+    return tuple(
+        Attachment(handler_id=handler_id, event=name, handler=handler, config=config) for name in dict.fromkeys(names)
+    )
+
+
+def _remove(added: tuple[Attachment, ...]) -> None:
     with _lock:
-        if any(one.handler_id == handler_id for one in _attachments):
-            raise HandlerExistsError(f"a handler {handler_id!r} is attached already; detach it first")
-        added = tuple(Attachment(handler_id=handler_id, event=name, handler=handler, config=config) for name in names)
-        _set_attachments((*_attachments, *added))
-
-    def undo() -> None:
-        with _lock:
-            # By identity: the same handler may have been detached and attached again since.
-            _set_attachments(tuple(one for one in _attachments if all(one is not mine for mine in added)))
-
-    return undo
+        # By identity: the same handler may have been detached and attached again since.
+        _set_attachments(tuple(one for one in _attachments if all(one is not mine for mine in added)))
 
 
 def detach(handler_id: str) -> None:
@@ -142,6 +160,22 @@ def tap(fn: Tap) -> Callable[[], None]:
     return undo
 
 
+def has_handler(event: str) -> bool:
+    """True if a handler is attached to exactly this event. For events that are emitted only on demand."""
+    return event in _by_event
+
+
+def attachments() -> tuple[Attachment, ...]:
+    """Everything that is attached, in order."""
+    return _attachments
+
+
+def restore(attachments: Iterable[Attachment]) -> None:
+    """Attach exactly this: what :func:`attachments` returned at another time, or a part of it."""
+    with _lock:
+        _set_attachments(tuple(attachments))
+
+
 def ticket() -> int:
     """Draw the next place in the order of events, for one that is emitted later."""
     return next(_tickets)
@@ -193,9 +227,25 @@ def _announce_failure(handler_id: str, event: str, error: Exception) -> None:
     _log.error("Handler %r failed on %s and has been detached", handler_id, event, exc_info=error)
     execute(
         HANDLER_FAILURE,
-        {},
+        {"monotonic_time_ns": clock.now_ns(), "system_time_ns": clock.wall_ns()},
         {"event": event, "handler_id": handler_id, "error_type": qualified_name(error)},
     )
+
+
+def report_failure(where: str, error: Exception) -> None:
+    """Say that instrumentation itself failed, without harm to the code that it watches."""
+    _log.error("%s failed; the code that it instruments goes on", where, exc_info=error)
+    execute(
+        INSTRUMENT_FAILURE,
+        {"monotonic_time_ns": clock.now_ns(), "system_time_ns": clock.wall_ns()},
+        {"where": where, "error_type": qualified_name(error)},
+    )
+
+
+def qualified_name(error: BaseException) -> str:
+    """The name of an exception's type, without the ``builtins`` prefix."""
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _remove_tap(fn: Tap) -> None:
@@ -210,149 +260,3 @@ def _set_attachments(attachments: tuple[Attachment, ...]) -> None:
     for one in attachments:
         by_event[one.event] = (*by_event.get(one.event, ()), one)
     _attachments, _by_event = attachments, by_event
-
-
-def now_ns(_clock: Callable[[], int] = time.perf_counter_ns) -> int:
-    """The monotonic clock, in nanoseconds. Bound at import, so that a frozen clock cannot stop it."""
-    return _clock()
-
-
-# -- spans --------------------------------------------------------------------------
-
-
-class Span:
-    """A piece of work with a beginning and exactly one end.
-
-    Measurements and metadata may be added until it ends; ``error`` marks a result that
-    says it failed, without an exception.
-    """
-
-    __slots__ = ("_ended", "error", "id", "measurements", "metadata", "name", "parent_id", "started_ns")
-
-    def __init__(self, name: str, metadata: Mapping[str, Any] = _NOTHING) -> None:
-        parent = _current.get()
-        self.name = name
-        self.id = next(_span_ids)
-        self.parent_id = None if parent is None else parent.id
-        self.metadata: dict[str, Any] = dict(metadata)
-        self.measurements: dict[str, Any] = {}
-        self.error: object = None
-        self._ended = False
-        execute(f"{name}.start", {}, self._metadata())
-        self.started_ns = now_ns()
-
-    @property
-    def ended(self) -> bool:
-        """True once ``.stop`` or ``.exception`` was emitted."""
-        return self._ended
-
-    def stop(self) -> None:
-        """End the span well. Only the first end counts."""
-        if self._end():
-            execute(f"{self.name}.stop", self.measurements, self._metadata(success=self.error is None))
-
-    def fail(self, error: BaseException) -> None:
-        """End the span with an exception. Only the first end counts."""
-        if self._end():
-            names = {"error_type": qualified_name(error), **self.metadata}
-            execute(f"{self.name}.exception", self.measurements, names | self._ids() | {"success": False})
-
-    def _end(self) -> bool:
-        if self._ended:
-            return False
-        self._ended = True
-        self.measurements["duration_ns"] = now_ns() - self.started_ns
-        return True
-
-    def _metadata(self, **more: object) -> dict[str, Any]:
-        if self.error is not None:
-            more["error"] = self.error
-        return {**self.metadata, **more, **self._ids()}
-
-    def _ids(self) -> dict[str, Any]:
-        return {"span_id": self.id, "parent_id": self.parent_id}
-
-
-_current: ContextVar[Span | None] = ContextVar("llmtelemetry_span", default=None)
-
-
-def current_span() -> Span | None:
-    """The innermost open span of this context."""
-    return _current.get()
-
-
-def qualified_name(error: BaseException) -> str:
-    """The name of an exception's type, without the ``builtins`` prefix."""
-    kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-class _SpanContext:
-    """What :func:`span` returns: a context manager and a decorator, for both kinds of code."""
-
-    def __init__(self, name: str, metadata: Mapping[str, Any]) -> None:
-        self._name = name
-        self._metadata = metadata
-        self._open: list[tuple[Span, Token[Span | None]]] = []
-
-    def __enter__(self) -> Span:
-        span = Span(self._name, self._metadata)
-        self._open.append((span, _current.set(span)))
-        return span
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> Literal[False]:
-        # Tasks and threads may share this object: each ends the span that it began.
-        here = _current.get()
-        opened = next((one for one in reversed(self._open) if one[0] is here), self._open[-1])
-        self._open.remove(opened)
-        span, token = opened
-        with suppress(ValueError):  # left in another context than it was entered in: nothing to put back
-            _current.reset(token)
-        if error is None:
-            span.stop()
-        else:
-            span.fail(error)
-        return False
-
-    async def __aenter__(self) -> Span:
-        return self.__enter__()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> Literal[False]:
-        return self.__exit__(kind, error, traceback)
-
-    def __call__(self, fn: Callable[P, R]) -> Callable[P, R]:
-        # Each call is a span of its own, so that recursion, threads and tasks do not share one.
-        if inspect.iscoroutinefunction(fn):
-
-            @functools.wraps(fn)
-            async def run_async(*args: P.args, **kwargs: P.kwargs) -> Any:
-                with _SpanContext(self._name, self._metadata):
-                    return await fn(*args, **kwargs)
-
-            return cast("Callable[P, R]", run_async)
-
-        @functools.wraps(fn)
-        def run(*args: P.args, **kwargs: P.kwargs) -> R:
-            with _SpanContext(self._name, self._metadata):
-                return fn(*args, **kwargs)
-
-        return run
-
-
-def span(name: str, metadata: Mapping[str, Any] = _NOTHING) -> _SpanContext:
-    """Emit ``name.start``, then exactly one of ``name.stop`` or ``name.exception``, and re-raise.
-
-    >>> with span("app.answer", {"model": "gpt-4o"}) as work:
-    ...     work.measurements["documents"] = 3
-
-    Also a decorator, ``@span("app.answer")``, of functions and coroutine functions.
-    """
-    return _SpanContext(name, metadata)

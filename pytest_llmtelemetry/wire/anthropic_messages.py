@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pytest_llmtelemetry.facts import CallFacts, FinishReason, RequestFacts, ToolCall, Usage
+from pytest_llmtelemetry.facts import CallFacts, FinishReason, Overflow, RequestFacts, ToolCall, Usage
 from pytest_llmtelemetry.wire.dialect import EventReader, WireError
 from pytest_llmtelemetry.wire.jsontext import Counts, dump, load_object, mapping, objects, text
 from pytest_llmtelemetry.wire.sse import encode
@@ -15,7 +15,7 @@ from pytest_llmtelemetry.wire.sse import encode
 
 _PATH = re.compile(r"(?:.*/)?v1/messages/?")
 
-_FINISH = {
+FINISH_REASONS = {
     "end_turn": FinishReason.STOP,
     "stop_sequence": FinishReason.STOP,
     "max_tokens": FinishReason.LENGTH,
@@ -27,7 +27,7 @@ _WORD = {
     FinishReason.CONTENT_FILTER: "refusal",
     FinishReason.ERROR: "end_turn",
     FinishReason.UNKNOWN: "end_turn",
-    **{reason: word for word, reason in reversed(_FINISH.items())},
+    **{reason: word for word, reason in reversed(FINISH_REASONS.items())},
 }
 
 
@@ -136,6 +136,7 @@ class _Answer:
         self.finish: str | None = None
         self.usage: dict[str, Any] | None = None
         self.error: str | None = None
+        self.overflow: Overflow | None = None
         self.has_content = False
 
     def take_message(self, message: Mapping[str, Any]) -> None:
@@ -173,7 +174,9 @@ class _Answer:
 
     def take_error(self, document: Mapping[str, Any]) -> None:
         if document.get("type") == "error":
-            self.error = text(mapping(document.get("error")).get("type")) or "error"
+            error = mapping(document.get("error"))
+            self.error = text(error.get("type")) or "error"
+            self.overflow = _read_overflow(text(error.get("message")) or "")
 
     def facts(self, *, terminated: bool) -> CallFacts:
         return CallFacts(
@@ -184,11 +187,12 @@ class _Answer:
                 ToolCall(name=slot["name"], arguments=slot["arguments"] or "{}", id=slot["id"] or None)
                 for _, slot in sorted(self.calls.items())
             ),
-            usage=None if self.usage is None else _read_usage(self.usage),
-            finish_reason=None if self.finish is None else _FINISH.get(self.finish, FinishReason.UNKNOWN),
+            usage=None if self.usage is None else read_usage(self.usage),
+            finish_reason=None if self.finish is None else FINISH_REASONS.get(self.finish, FinishReason.UNKNOWN),
             raw_finish_reason=self.finish,
             service_tier=None if self.usage is None else text(self.usage.get("service_tier")),
             error_type=self.error,
+            overflow=self.overflow,
             terminated=terminated,
         )
 
@@ -242,7 +246,18 @@ def _arguments(given: object) -> str:
         return ""  # nobody's tool is called with that; the usage beside it is real
 
 
-def _read_usage(source: Mapping[str, Any]) -> Usage | None:
+_TOO_LONG = re.compile(r"prompt is too long(?:: (\d{1,12}) tokens > (\d{1,12}) maximum)?")
+
+
+def _read_overflow(message: str) -> Overflow | None:
+    """There is no code for it, only a sentence."""
+    match = _TOO_LONG.search(message)
+    if match is None:
+        return None
+    return Overflow() if match[1] is None else Overflow(tokens=int(match[1]), max_tokens=int(match[2]))
+
+
+def read_usage(source: Mapping[str, Any]) -> Usage | None:
     """Anthropic counts cached tokens beside ``input_tokens``; here they are inside."""
     count = Counts(source)
     fresh = count("input_tokens")

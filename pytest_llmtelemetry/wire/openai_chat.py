@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from pytest_llmtelemetry.facts import CallFacts, FinishReason, RequestFacts, ToolCall, Usage
+from pytest_llmtelemetry.facts import CallFacts, FinishReason, Overflow, RequestFacts, ToolCall, Usage
 from pytest_llmtelemetry.money import MONEY
 from pytest_llmtelemetry.wire.dialect import EventReader, WireError
 from pytest_llmtelemetry.wire.jsontext import Counts, dump, load_object, mapping, money, objects, text
@@ -17,7 +17,7 @@ from pytest_llmtelemetry.wire.sse import encode
 _PATH = re.compile(r"(?:.*/)?chat/completions/?")
 _DEPLOYMENT = re.compile(r".*/deployments/(?P<model>[^/]+)/chat/completions/?")
 
-_FINISH = {
+FINISH_REASONS = {
     "stop": FinishReason.STOP,
     "eos": FinishReason.STOP,  # Together
     "length": FinishReason.LENGTH,
@@ -30,7 +30,7 @@ _FINISH = {
 _WORD = {
     FinishReason.REFUSAL: "stop",
     FinishReason.UNKNOWN: "stop",
-    **{reason: word for word, reason in reversed(_FINISH.items())},
+    **{reason: word for word, reason in reversed(FINISH_REASONS.items())},
 }
 
 _TICKS_PER_USD = Decimal(10**10)  # xAI's unit
@@ -137,6 +137,7 @@ class _Answer:
         self.finish: str | None = None
         self.usage: Mapping[str, Any] | None = None
         self.error: str | None = None
+        self.overflow: Overflow | None = None
         self.has_content = False
 
     def take(self, document: Mapping[str, Any], part: str) -> None:
@@ -145,7 +146,7 @@ class _Answer:
         for choice in objects(document.get("choices")):
             # Any choice that was cut makes the answer a cut one.
             word = text(choice.get("finish_reason"))
-            if word is not None and (self.finish is None or _FINISH.get(word) is FinishReason.LENGTH):
+            if word is not None and (self.finish is None or FINISH_REASONS.get(word) is FinishReason.LENGTH):
                 self.finish = word
             # A tuple, because what is looked for in a set must be hashable.
             self._take_message(mapping(choice.get(part)), first=choice.get("index") in (0, None))
@@ -155,6 +156,7 @@ class _Answer:
         if failure := document.get("error"):
             error = mapping(failure)
             self.error = text(error.get("code")) or text(error.get("type")) or "error"
+            self.overflow = _read_overflow(self.error, text(error.get("message")) or "")
 
     def _take_message(self, message: Mapping[str, Any], *, first: bool) -> None:
         content = message.get("content")
@@ -177,7 +179,7 @@ class _Answer:
             slot["arguments"] = slot.get("arguments", "") + (text(function.get("arguments")) or "")
 
     def facts(self, *, terminated: bool) -> CallFacts:
-        usage = None if self.usage is None else _read_usage(self.usage)
+        usage = None if self.usage is None else read_usage(self.usage)
         return CallFacts(
             id=self.head["id"],
             model=self.head["model"],
@@ -188,10 +190,11 @@ class _Answer:
                 for _, slot in sorted(self.calls.items())
             ),
             usage=usage,
-            finish_reason=None if self.finish is None else _FINISH.get(self.finish, FinishReason.UNKNOWN),
+            finish_reason=None if self.finish is None else FINISH_REASONS.get(self.finish, FinishReason.UNKNOWN),
             raw_finish_reason=self.finish,
-            stated_cost_usd=None if self.usage is None else _read_cost(self.usage),
+            stated_cost_usd=None if self.usage is None else read_cost(self.usage),
             error_type=self.error,
+            overflow=self.overflow,
             terminated=terminated,
         )
 
@@ -220,7 +223,20 @@ class _Reader(EventReader):
             self._answer.take(document, "delta")
 
 
-def _read_usage(source: Mapping[str, Any]) -> Usage | None:
+_WINDOW = re.compile(r"maximum context length (?:is|of) (\d{1,12})")
+_PROMPT = re.compile(r"(?:resulted in|requested(?: about)?) (\d{1,12}) tokens")
+
+
+def _read_overflow(error: str, message: str) -> Overflow | None:
+    """The code says so, or, of those who speak this API without OpenAI's codes, the sentence that all have copied."""
+    window, prompt = _WINDOW.search(message), _PROMPT.search(message)
+    if error != "context_length_exceeded" and window is None:
+        return None
+    return Overflow(tokens=int(prompt[1]) if prompt else None, max_tokens=int(window[1]) if window else None)
+
+
+def read_usage(source: Mapping[str, Any]) -> Usage | None:
+    """Read a usage in OpenAI's words, and in those of its many dialects."""
     count = Counts(source)
     cached = count("prompt_tokens_details", "cached_tokens")
     for elsewhere in ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens"):
@@ -242,7 +258,7 @@ def _read_usage(source: Mapping[str, Any]) -> Usage | None:
     return Usage.checked(doubts=count.doubts, **counts)
 
 
-def _read_cost(usage: Mapping[str, Any]) -> Decimal | None:
+def read_cost(usage: Mapping[str, Any]) -> Decimal | None:
     """The cost that OpenRouter, Perplexity and xAI state, in USD."""
     if (ticks := money(usage.get("cost_in_usd_ticks"))) is not None:
         return MONEY.divide(ticks, _TICKS_PER_USD)

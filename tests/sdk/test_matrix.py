@@ -55,15 +55,17 @@ async def test_what_the_span_says(sdk: SDK, kind: str, way: str, provider: Serve
         "stream": way not in PLAIN_WAYS,
         "host": "127.0.0.1",
         "attempt": 1,
+        "source": "capture",
         "status": 200,
         "served_by": "live",
         "request_id": "req_1",
         "finish_reason": FinishReason.STOP,
+        "response_id": sdk.answer["id"],
         "ended": "complete",
         "uncertain": False,
         "success": True,
     }
-    times = {"duration_ns"} | ({"time_to_first_token_ns"} if way in STREAM_WAYS else set())
+    times = {"duration_ns", "monotonic_time_ns"} | ({"time_to_first_token_ns"} if way in STREAM_WAYS else set())
     assert end.measurements.keys() - sdk.usage.counts().keys() == times
     assert {name: end[name] for name in sdk.usage.counts()} == sdk.usage.counts()
     assert all(end[name] > 0 for name in times)

@@ -9,6 +9,7 @@ import pickle
 import pkgutil
 import subprocess
 import sys
+from itertools import chain
 from types import ModuleType
 
 import pytest
@@ -44,7 +45,7 @@ def test_every_name_resolves(face: ModuleType, name: str) -> None:
 
 def test_public_names_are_complete() -> None:
     """Every name that the package can load is in `__all__`, and nothing else is."""
-    assert set(pytest_llmtelemetry.__all__) == set(pytest_llmtelemetry._HOME_OF)
+    assert sorted(chain(*pytest_llmtelemetry._HOMES.values())) == pytest_llmtelemetry.__all__
 
 
 def test_every_error_is_public() -> None:
@@ -56,9 +57,20 @@ def test_every_error_is_public() -> None:
 
 
 def test_public_name_of_telemetry_is_complete() -> None:
-    """What telemetry imports to show is all in its `__all__`."""
-    shown = {name for name in vars(telemetry) if name.isidentifier() and not name.startswith("_")}
-    assert shown - {"annotations", "accounting", "bus"} == set(telemetry.__all__)
+    """What telemetry imports to show, now or when it is used, is all in its `__all__`."""
+    shown = {name for name, thing in vars(telemetry).items() if not isinstance(thing, ModuleType)}
+    at_once = {name for name in shown if not name.startswith("_")} - {"TYPE_CHECKING", "annotations", "attributes"}
+    assert at_once | set(chain(*telemetry._HOMES.values())) == set(telemetry.__all__)
+
+
+def test_instrument_is_the_function() -> None:
+    """A module has the same name; whoever imports that first does not take the function's place."""
+    script = (
+        "import pytest_llmtelemetry.telemetry.instrument, pytest_llmtelemetry.telemetry.cache\n"
+        "from pytest_llmtelemetry.telemetry import instrument\n"
+        "assert callable(instrument), instrument\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_unknown_name_is_an_attribute_error() -> None:
@@ -121,6 +133,36 @@ def test_importing_is_light(statement: str) -> None:
     loaded = set(json.loads(done.stdout))
     assert "pytest_llmtelemetry" in loaded
     assert loaded.isdisjoint(_HEAVY), sorted(loaded & set(_HEAVY))
+
+
+_ALONE = """
+import json, sys
+before = {name.partition(".")[0] for name in sys.modules}
+opened = []
+sys.addaudithook(lambda event, args: opened.append(event) if event in {"socket.__new__", "subprocess.Popen"} else None)
+STATEMENT
+loaded = {name.partition(".")[0] for name in sys.modules} - before - sys.stdlib_module_names
+print(json.dumps([sorted(loaded), len(sys._current_frames()), opened]))
+"""
+
+_USE = """
+from pytest_llmtelemetry import telemetry
+telemetry.attach_default_handlers()
+with telemetry.instrument("llm.chat.call", {"provider": "acme", "model": "acme-1"}) as span:
+    span.result = {"usage": {"input_tokens": 1, "output_tokens": 2}, "cost": 0.1}
+with telemetry.instrument_http("get", "https://api.example.com/v1") as span:
+    span.result = {"status": 200}
+"".join(telemetry.instrument_stream(iter("ab")))
+assert telemetry.dashboard_data(1000)["components"]["chat"]["total_calls"] == 1
+"""
+
+
+@pytest.mark.parametrize("statement", ["import pytest_llmtelemetry.telemetry", _USE], ids=["import", "use"])
+def test_telemetry_is_fit_for_production(statement: str) -> None:
+    """A fresh process loads nothing but the standard library, says nothing, and starts no thread, process or socket."""
+    program = _ALONE.replace("STATEMENT", statement)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (json.loads(done.stdout), done.stderr) == ([["pytest_llmtelemetry"], 1, []], "")
 
 
 @pytest.mark.parametrize("name", MODULES)

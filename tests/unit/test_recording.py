@@ -15,7 +15,8 @@ from pytest_llmtelemetry.recording.event import Call, Event
 from pytest_llmtelemetry.recording.log import EventLog
 from pytest_llmtelemetry.recording.owner import SESSION, Owner
 from pytest_llmtelemetry.recording.recorder import Recorder
-from pytest_llmtelemetry.telemetry import bus, execute, span
+from pytest_llmtelemetry.telemetry import Span, bus, execute, span
+from pytest_llmtelemetry.telemetry.clock import FixedClock, set_clock
 
 
 COST = "llm.cost.calculated"
@@ -575,3 +576,19 @@ def test_an_event_that_cannot_be_kept_is_counted_and_the_next_is_kept() -> None:
 
     assert recorder.faults == 1
     assert recorder.session_log().names == ["app.bad", "app.good"]
+
+
+def test_spans_of_the_same_id_have_an_owner_each(recorder: Recorder) -> None:
+    """A test's own clock counts ids from 1 while a span of a wider fixture is open: each keeps its owner."""
+    spans = []
+    for owner in (ALICE, BOB):
+        owners.swap(owner)
+        undo = set_clock(FixedClock())
+        spans.append(Span("work"))
+        undo()
+    outer, inner = spans
+    inner.stop()
+    outer.stop()
+    assert [one.id for one in spans] == [1, 1]
+    for owner in (ALICE, BOB):
+        assert recorder.log(owner.key).names == ["work.start", "work.stop"]

@@ -307,7 +307,7 @@ def test_truncation_and_cache_look_ups() -> None:
     told = report(ledger(ONE, notes=notes))
     assert [line.text for line in told][8:] == [
         "cache hits prompt 8.1%, application 75.0%",
-        "truncated  1 response, 3 contexts",
+        "truncated  1 response, 2 contexts",
     ]
     assert [line for line in told if line.yellow] == [Line(told[9].text, yellow=True)]
 
@@ -325,6 +325,27 @@ def test_thresholds_that_were_exceeded() -> None:
     assert texts(ledger(ONE, notes={"llm.cost.threshold.exceeded": 2}), FIVE)[7] == (
         "cost       $0.0123 (of $5.00, 0.2% used, 2 thresholds exceeded): $0.0123 spent, $0.00 simulated"
     )
+
+
+def test_thresholds_of_the_application() -> None:
+    """What the application announces of its own thresholds is not mistaken for the budget's: it has its own line."""
+    told = texts(ledger(ONE, notes={"threshold of the application": 2}), FIVE)
+    assert "0 thresholds exceeded" in told[7]
+    assert told[10:] == ["thresholds 2 of the application's own exceeded"]
+
+
+@pytest.mark.parametrize(
+    ("notes", "contexts"),
+    [
+        ({"llm.context.window.exceeded": 1, "llm.context.truncation.stop": 1}, "1 context"),
+        ({"llm.context.truncation.stop": 2}, "2 contexts"),
+        ({"llm.context.window.exceeded": 2, "llm.context.truncation.stop": 1, "prompt refused": 1}, "3 contexts"),
+    ],
+    ids=["found out, then truncated", "truncated", "and refused by the provider"],
+)
+def test_a_context_is_counted_once(notes: dict[str, int], contexts: str) -> None:
+    """A prompt that the application found too long and then truncated is one context, not two."""
+    assert texts(ledger(ONE, notes=notes))[-1] == f"truncated  0 responses, {contexts}"
 
 
 # -- which tests ------------------------------------------------------------------------

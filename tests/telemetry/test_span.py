@@ -5,21 +5,42 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import itertools
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from pytest_llmtelemetry.recording.event import Event
-from pytest_llmtelemetry.telemetry import Span, attach, bus, current_span, span
+from pytest_llmtelemetry.telemetry import FixedClock, Span, attach, current_span, instrument, span
+from pytest_llmtelemetry.telemetry.clock import set_clock
+
+
+class Ticker(FixedClock):
+    """A clock that advances by 5 ns each time that it is read."""
+
+    def __init__(self) -> None:
+        super().__init__(wall_ns=WALL)
+        self._ticks = itertools.count(0, 5)
+
+    def now_ns(self) -> int:
+        return next(self._ticks)
+
+
+WALL = 1_000_000
+BEGAN = {"monotonic_time_ns": 0, "system_time_ns": WALL}
+"""What the first span says of its start."""
+ENDED = {"duration_ns": 5, "monotonic_time_ns": 10}
+"""What it says of its end, if nobody else looks at the clock."""
 
 
 @pytest.fixture(autouse=True)
-def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock that advances by 5 ns each time that it is read."""
-    ticks = iter(range(0, 1_000_000, 5))
-    monkeypatch.setattr(bus, "now_ns", lambda: next(ticks))
+def _clock() -> Iterator[None]:
+    undo = set_clock(Ticker())
+    yield
+    undo()
 
 
 def told(events: list[Event]) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
@@ -45,10 +66,10 @@ def test_span_emits_start_and_stop(heard: list[Event]) -> None:
         work.metadata["topic"] = "refunds"
     ids = {"span_id": work.id, "parent_id": None}
     assert told(heard) == [
-        ("app.answer.start", {}, {"model": "gpt-4o", **ids}),
+        ("app.answer.start", BEGAN, {"model": "gpt-4o", **ids}),
         (
             "app.answer.stop",
-            {"documents": 3, "duration_ns": 5},
+            {"documents": 3, **ENDED},
             {"model": "gpt-4o", "topic": "refunds", "success": True, **ids},
         ),
     ]
@@ -60,10 +81,10 @@ def test_span_emits_start_and_exception(heard: list[Event]) -> None:
         raise ZeroDivisionError
     ids = {"span_id": work.id, "parent_id": None}
     assert told(heard) == [
-        ("app.answer.start", {}, {"model": "gpt-4o", **ids}),
+        ("app.answer.start", BEGAN, {"model": "gpt-4o", **ids}),
         (
             "app.answer.exception",
-            {"duration_ns": 5},
+            ENDED,
             {"model": "gpt-4o", "error_type": "ZeroDivisionError", "success": False, **ids},
         ),
     ]
@@ -71,7 +92,14 @@ def test_span_emits_start_and_exception(heard: list[Event]) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [ValueError("x"), KeyboardInterrupt(), SystemExit(2), asyncio.CancelledError(), GeneratorExit()],
+    [
+        ValueError("x"),
+        KeyboardInterrupt(),
+        SystemExit(2),
+        asyncio.CancelledError(),
+        GeneratorExit(),
+        pytest.fail.Exception("x"),
+    ],
     ids=lambda error: type(error).__name__,
 )
 def test_span_raises_the_same_exception_again(error: BaseException, heard: list[Event]) -> None:
@@ -108,20 +136,20 @@ def test_result_that_says_it_failed_is_a_stop_without_success(error: object, hea
         work.error = error
     assert told(heard)[1] == (
         "x.stop",
-        {"duration_ns": 5},
+        ENDED,
         {"success": False, "error": error, "span_id": work.id, "parent_id": None},
     )
 
 
 def test_what_only_the_span_knows_cannot_be_overwritten(heard: list[Event]) -> None:
-    """duration_ns, success and the ids are the span's own."""
+    """Its times, success and the ids are the span's own."""
     with span("x", {"span_id": "mine", "parent_id": "mine"}) as work:
-        work.measurements["duration_ns"] = -1
+        work.measurements |= {"duration_ns": -1, "monotonic_time_ns": -1}
         work.metadata["success"] = "mine"
     ids = {"span_id": work.id, "parent_id": None}
     assert told(heard) == [
-        ("x.start", {}, ids),
-        ("x.stop", {"duration_ns": 5}, {"success": True, **ids}),
+        ("x.start", BEGAN, ids),
+        ("x.stop", ENDED, {"success": True, **ids}),
     ]
 
 
@@ -137,7 +165,7 @@ def test_only_the_first_end_counts(first: str, second: str, heard: list[Event]) 
     states.append(work.ended)
     assert states == [False, True]
     assert [event.name for event in heard] == ["x.start", {"stop": "x.stop", "fail": "x.exception"}[first]]
-    assert work.measurements == {"duration_ns": 5}
+    assert work.measurements == ENDED
 
 
 def test_span_may_be_stopped_inside_its_block(heard: list[Event]) -> None:
@@ -166,6 +194,43 @@ def test_failing_handler_does_not_reach_the_block(heard: list[Event], caplog: py
     failure = "telemetry.handler.failure"
     assert [event.name for event in heard] == ["x.start", failure, "x.stop", failure]
     assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize("end", ["start", "stop", "exception"])
+@pytest.mark.parametrize("error", [pytest.fail.Exception("judged"), KeyboardInterrupt()], ids=["fail", "interrupt"])
+def test_verdict_of_a_handler_reaches_the_caller(end: str, error: BaseException, heard: list[Event]) -> None:
+    """What a handler says by failing the test, or an interrupt, comes out; the span has one end all the same."""
+
+    def judge(*args: object) -> None:
+        raise error
+
+    @span("x")
+    def work() -> None:
+        if end == "exception":
+            raise ValueError
+
+    attach("judge", f"x.{end}", judge)
+    with pytest.raises(type(error)) as caught:
+        work()
+    assert caught.value is error
+    assert [event.name for event in heard] == ["x.start", "x.stop" if end == "stop" else "x.exception"]
+    assert current_span() is None
+
+
+@pytest.mark.parametrize("decorate", [span, instrument], ids=["span", "instrument"])
+def test_verdict_of_a_handler_is_no_failure_of_the_work(
+    decorate: Callable[[str], Callable[[Callable[[], int]], Callable[[], int]]], heard: list[Event]
+) -> None:
+    """Work that ended well before a handler failed the test is not told again as failed."""
+    attach("judge", "x.stop", lambda *args: pytest.fail("judged"))
+
+    @decorate("x")
+    def work() -> int:
+        return 1
+
+    with pytest.raises(pytest.fail.Exception, match="judged"):
+        work()
+    assert [event.name for event in heard] == ["x.start", "x.stop"]
 
 
 # -- parents ----------------------------------------------------------------------------
@@ -356,8 +421,8 @@ def test_decorated_function_returns_its_result_in_a_span(heard: list[Event]) -> 
     assert add(1, second=4) == 5
     ids = {"span_id": heard[0]["span_id"], "parent_id": None}
     assert told(heard) == [
-        ("app.add.start", {}, {"unit": "apples", **ids}),
-        ("app.add.stop", {"duration_ns": 5}, {"unit": "apples", "success": True, **ids}),
+        ("app.add.start", BEGAN, {"unit": "apples", **ids}),
+        ("app.add.stop", ENDED, {"unit": "apples", "success": True, **ids}),
     ]
 
 
@@ -456,10 +521,132 @@ def test_decorated_method_keeps_its_self(heard: list[Event]) -> None:
     assert [event.name for event in heard] == ["bot.answer.start", "bot.answer.stop"]
 
 
-def test_clock_is_monotonic_and_cannot_be_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clock of spans is bound at import: libraries that freeze time.perf_counter_ns do not stop it."""
-    monkeypatch.undo()
-    monkeypatch.setattr("time.perf_counter_ns", lambda: 0)
-    with span("x") as work:
-        pass
-    assert work.measurements["duration_ns"] > 0
+class Answer:
+    """What a model says."""
+
+    usage: ClassVar[dict[str, int]] = {"total_tokens": 12}
+
+
+def test_result_of_a_call_is_not_kept(heard: list[Event]) -> None:
+    """An answer that was counted is freed when its user lets go of it."""
+
+    @instrument("llm.chat.call", {"provider": "acme", "model": "acme-1"})
+    def chat() -> Answer:
+        return Answer()
+
+    kept = weakref.ref(chat())
+    assert [event.name for event in heard] == ["llm.chat.call.start", "llm.chat.call.stop", "llm.cost.calculated"]
+    assert kept() is None
+
+
+# -- metadata that depends on the call ----------------------------------------------------
+
+
+def about(question: str, *, model: str = "gpt-4o") -> dict[str, Any]:
+    """What a span says of a call with these arguments."""
+    return {"length": len(question), "model": model}
+
+
+@span("x", about)
+def ask(question: str, *, model: str = "gpt-4o") -> str:
+    """Ask."""
+    return question
+
+
+@span("x", about)
+async def ask_later(question: str, *, model: str = "gpt-4o") -> str:
+    """Ask, later."""
+    return question
+
+
+@span("x", about)
+def ask_in_pieces(question: str, *, model: str = "gpt-4o") -> Iterator[str]:
+    """Ask, and be answered in pieces."""
+    yield question
+
+
+@span("x", about)
+async def ask_in_pieces_later(question: str, *, model: str = "gpt-4o") -> AsyncIterator[str]:
+    """The same, later."""
+    yield question
+
+
+async def _read(pieces: AsyncIterator[str]) -> list[str]:
+    return [piece async for piece in pieces]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ask,
+        lambda *args, **kwargs: asyncio.run(ask_later(*args, **kwargs)),
+        lambda *args, **kwargs: list(ask_in_pieces(*args, **kwargs)),
+        lambda *args, **kwargs: asyncio.run(_read(ask_in_pieces_later(*args, **kwargs))),
+    ],
+    ids=["function", "coroutine function", "generator", "async generator"],
+)
+def test_metadata_may_be_a_function_of_the_arguments(call: Callable[..., object], heard: list[Event]) -> None:
+    """Each call says what its own arguments say, at its start and at its end."""
+    call("Hi?")
+    call("Hello?", model="gpt-5")
+    said = [(event.name, event["length"], event["model"]) for event in heard]
+    assert said == [("x.start", 3, "gpt-4o"), ("x.stop", 3, "gpt-4o"), ("x.start", 6, "gpt-5"), ("x.stop", 6, "gpt-5")]
+
+
+def test_metadata_of_a_method_gets_its_self(heard: list[Event]) -> None:
+    """The function is called as the method is."""
+
+    class Bot:
+        model = "gpt-4o"
+
+        @span("x", lambda self, question: {"model": self.model})
+        def ask(self, question: str) -> str:
+            return question
+
+    assert Bot().ask("Hi?") == "Hi?"
+    assert heard[0]["model"] == "gpt-4o"
+
+
+def test_metadata_function_of_a_block_gets_no_arguments(heard: list[Event]) -> None:
+    """A block has no arguments; the function is called when the block begins."""
+    models = iter(["a", "b"])
+    block = span("x", lambda: {"model": next(models)})
+    for _ in range(2):
+        with block:
+            pass
+    assert [event["model"] for event in heard] == ["a", "a", "b", "b"]
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [lambda *args: args[7], lambda: {"n": 1}, lambda *args: None, lambda *args: 3],
+    ids=["raises", "takes no arguments", "returns nothing", "returns a number"],
+)
+def test_metadata_function_that_fails_harms_nobody(
+    metadata: Callable[..., Any], heard: list[Event], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The call goes on in a span without metadata, and the failure is announced and logged."""
+
+    @span("x", metadata)
+    def work(n: int) -> int:
+        return n
+
+    assert work(3) == 3
+    assert [event.name for event in heard] == ["telemetry.instrument.failure", "x.start", "x.stop"]
+    assert heard[0]["where"] == "the metadata of x"
+    assert len(caplog.records) == 1
+
+
+def test_interrupt_in_a_metadata_function_is_no_failure_of_it(heard: list[Event]) -> None:
+    """What is not an Exception passes through; the work has not begun."""
+
+    def interrupted(*args: object) -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    @span("x", interrupted)
+    def work() -> None:
+        raise AssertionError("never begun")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert heard == []

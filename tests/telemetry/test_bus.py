@@ -18,6 +18,7 @@ from pytest_llmtelemetry.errors import HandlerExistsError, HandlerNotFoundError
 from pytest_llmtelemetry.recording.event import Event
 from pytest_llmtelemetry.telemetry import (
     Attachment,
+    FixedClock,
     attach,
     attach_many,
     attached,
@@ -26,6 +27,7 @@ from pytest_llmtelemetry.telemetry import (
     execute,
     list_handlers,
 )
+from pytest_llmtelemetry.telemetry.clock import set_clock
 
 
 class Listener:
@@ -52,6 +54,15 @@ class Broken(Listener):
     def __call__(self, name: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any], config: Any) -> None:
         super().__call__(name, measurements, metadata, config)
         raise self._error
+
+
+@pytest.fixture
+def clock() -> Iterator[FixedClock]:
+    """A clock that stands still; one second has passed since 1970."""
+    fixed = FixedClock(wall_ns=1_000_000_000)
+    undo = set_clock(fixed)
+    yield fixed
+    undo()
 
 
 @pytest.fixture
@@ -164,8 +175,13 @@ def test_handler_of_no_event_leaves_no_trace(listener: Listener) -> None:
             ValueError,
             "an event name is empty; give one such as 'llm.tool.call'",
         ),
+        (
+            lambda: attach_many("a", ["x", ["llm", "tool"]], Listener()),  # type: ignore[list-item]
+            TypeError,
+            "an event name is a string such as 'llm.tool.call', not ['llm', 'tool']",
+        ),
     ],
-    ids=["one string", "no handler", "empty name"],
+    ids=["one string", "no handler", "empty name", "no string"],
 )
 def test_what_cannot_be_attached_is_said(act: Callable[[], object], error: type[Exception], message: str) -> None:
     """A mistake is an error with a hint, and attaches nothing."""
@@ -262,6 +278,88 @@ def test_attached_tolerates_a_handler_that_is_gone(listener: Listener) -> None:
     with attached("x", listener) as name:
         detach(name)
     assert list_handlers() == []
+
+
+# -- replace, restore, has_handler --------------------------------------------------------
+
+
+def test_replace_takes_the_place_of_the_handler_of_that_id(listener: Listener) -> None:
+    """The new handler hears its own events, and the old one none of its own; others stay."""
+    old = Listener()
+    attach("other", "x", Listener())
+    attach_many("a", ["x", "y"], old)
+    bus.replace("a", ["y", "z"], listener, config=3)
+    for name in ("x", "y", "z"):
+        execute(name, {}, {})
+    assert (old.calls, listener.calls) == ([], [("y", {}, {}, 3), ("z", {}, {}, 3)])
+    assert ids(list_handlers()) == [("other", "x"), ("a", "y"), ("a", "z")]
+
+
+def test_replace_needs_nothing_to_replace(listener: Listener) -> None:
+    """Without a handler of the id, replace attaches one."""
+    bus.replace("a", ["x"], listener)
+    assert ids(list_handlers()) == [("a", "x")]
+
+
+def test_replace_returns_its_undo(listener: Listener) -> None:
+    """Undoing removes the new handler, and leaves one that has replaced it since."""
+    undo_first = bus.replace("a", ["x"], listener)
+    undo_second = bus.replace("a", ["y"], listener)
+    undo_first()
+    assert ids(list_handlers()) == [("a", "y")]
+    undo_second()
+    assert list_handlers() == []
+
+
+def test_replace_refuses_what_attach_refuses(listener: Listener) -> None:
+    """A mistake leaves the old handler where it is."""
+    attach("a", "x", listener)
+    with pytest.raises(TypeError):
+        bus.replace("a", "y", listener)
+    assert ids(list_handlers()) == [("a", "x")]
+
+
+def test_restore_attaches_what_was_attached_then(listener: Listener) -> None:
+    """What has been attached since is gone, and what has been detached since is back, in the old order."""
+    undo = attach_many("a", ["x", "y"], listener)
+    attach("b", "x", listener)
+    before = bus.attachments()
+    detach("a")
+    attach("c", "x", listener)
+    bus.restore(before)
+    assert ids(list_handlers()) == [("a", "x"), ("a", "y"), ("b", "x")]
+    undo()
+    assert ids(list_handlers()) == [("b", "x")]
+
+
+def test_restored_handlers_hear_again(listener: Listener) -> None:
+    """Restoring is more than a list: events are heard."""
+    attach("a", "x", listener)
+    before = bus.attachments()
+    detach("a")
+    execute("x")
+    bus.restore(before)
+    execute("x")
+    assert listener.names == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("event", "known"),
+    [("x.y", True), ("x", False), ("x.y.z", False), ("", False)],
+    ids=["the event", "a prefix", "a longer name", "no name"],
+)
+def test_has_handler_asks_for_exactly_this_event(event: str, known: bool, listener: Listener) -> None:
+    """Only a handler of the very name counts, and only while it is attached."""
+    undo = attach("a", "x.y", listener)
+    found = bus.has_handler(event)
+    undo()
+    assert (found, bus.has_handler(event)) == (known, False)
+
+
+@pytest.mark.usefixtures("heard")
+def test_tap_is_no_handler() -> None:
+    """A tap hears all events, and makes none of those happen that are emitted on demand."""
+    assert not bus.has_handler("x")
 
 
 # -- dispatch ---------------------------------------------------------------------------
@@ -372,14 +470,16 @@ def test_failing_handler_is_detached_from_all_its_events() -> None:
     assert (broken.names, list_handlers()) == (["x"], [])
 
 
-def test_failing_handler_is_announced(heard: list[Event]) -> None:
-    """The failure is an event that says which handler failed on what, and how."""
+def test_failing_handler_is_announced(heard: list[Event], clock: FixedClock) -> None:
+    """The failure is an event that says when which handler failed on what, and how."""
+    clock.advance(ms=250)
     attach("bad", "x", Broken(OddError("a secret")))
     execute("x", {"n": 1})
     failure = {"event": "x", "handler_id": "bad", "error_type": f"{__name__}.OddError"}
+    times = {"monotonic_time_ns": 250_000_000, "system_time_ns": 1_250_000_000}
     assert [(event.name, dict(event.measurements), dict(event.metadata)) for event in heard] == [
         ("x", {"n": 1}, {}),
-        ("telemetry.handler.failure", {}, failure),
+        ("telemetry.handler.failure", times, failure),
     ]
 
 
@@ -434,6 +534,25 @@ def test_what_is_not_an_exception_passes_through(error: BaseException, caplog: p
         execute("x")
     assert caught.value is error
     assert (ids(list_handlers()), caplog.records) == ([("a", "x")], [])
+
+
+def test_failure_of_instrumentation_is_an_event_and_a_log_line(
+    heard: list[Event], clock: FixedClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What could not be done and the error's type are told; its text, maybe a secret, only the log has."""
+    clock.advance(ms=1)
+    error = OddError("sk-secret")
+    bus.report_failure("the result of x", error)
+    (event,) = heard
+    assert (event.name, event.measurements, event.metadata) == (
+        "telemetry.instrument.failure",
+        {"monotonic_time_ns": 1_000_000, "system_time_ns": 1_001_000_000},
+        {"where": "the result of x", "error_type": f"{__name__}.OddError"},
+    )
+    (record,) = caplog.records
+    assert record.getMessage() == "the result of x failed; the code that it instruments goes on"
+    assert record.exc_info is not None
+    assert record.exc_info[1] is error
 
 
 # -- taps -------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from types import MappingProxyType
@@ -15,6 +15,7 @@ from pytest_llmtelemetry.facts import FinishReason, Usage
 from pytest_llmtelemetry.recording.event import Event
 from pytest_llmtelemetry.telemetry import accounting, attach, execute
 from pytest_llmtelemetry.telemetry.accounting import AccountedCall, Billable, Price
+from pytest_llmtelemetry.telemetry.names import COST_CALCULATED
 
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
@@ -41,7 +42,7 @@ def call(model: str | None = "gpt-4o-mini", *, usage: Usage | None = None, **mor
 
 def models(events: list[Event]) -> list[Any]:
     """Which calls were told."""
-    return [event["model"] for event in events if event.name == accounting.COST_CALCULATED]
+    return [event["model"] for event in events if event.name == COST_CALCULATED]
 
 
 # -- when -------------------------------------------------------------------------------
@@ -86,6 +87,7 @@ def test_each_call_is_told_once(heard: list[Event]) -> None:
 
 def test_event_keeps_the_place_at_which_the_call_was_answered(heard: list[Event]) -> None:
     """An event that waited for its price comes before what happened while it waited."""
+    accounting.set_pricer(Till(ready=False))
     execute("before")
     accounting.account(call("a"))
     execute("between")
@@ -93,7 +95,7 @@ def test_event_keeps_the_place_at_which_the_call_was_answered(heard: list[Event]
     execute("after")
     accounting.settle()
     in_order = sorted(heard, key=lambda event: event.place)
-    assert [event.name for event in heard] == ["before", "between", "after", *[accounting.COST_CALCULATED] * 2]
+    assert [event.name for event in heard] == ["before", "between", "after", *[COST_CALCULATED] * 2]
     assert [event.metadata.get("model", event.name) for event in in_order] == ["before", "a", "between", "b", "after"]
 
 
@@ -170,20 +172,52 @@ def test_unpriced_call_has_no_cost_and_a_reason(heard: list[Event]) -> None:
 
 
 def test_without_a_pricer_calls_are_unpriced(heard: list[Event]) -> None:
-    """Settling without a pricer tells the call all the same: unpriced, not free and not lost."""
+    """Without a pricer a call is told at once, because nobody will know more later: unpriced, not free and not lost."""
     accounting.account(call())
-    assert heard == []
-    accounting.settle()
     (event,) = heard
     assert (event["cost_usd"], event["price_source"]) == (None, "unpriced")
     assert event["unpriced_reason"] == "no prices are loaded"
+
+
+@pytest.mark.parametrize("stated", ["0.5", "0", "0.0036"], ids=["some", "nothing", "less than a cent"])
+@pytest.mark.parametrize("pricer", [Till(), None], ids=["before a pricer", "without one"])
+@pytest.mark.parametrize("free", [False, True], ids=["", "before free"])
+def test_cost_that_is_stated_is_taken_as_it_is(
+    stated: str, pricer: Till | None, free: bool, heard: list[Event]
+) -> None:
+    """A provider knows best what it charges, be it nothing: no pricer is asked."""
+    accounting.set_pricer(pricer)
+    one = call()
+    accounting.account(replace(one, billable=replace(one.billable, stated_cost_usd=Decimal(stated), free=free)))
+    (event,) = heard
+    assert (event["cost_usd"], event["price_source"]) == (Decimal(stated), "provider")
+    assert pricer is None or pricer.asked == []
+
+
+def test_event_says_who_stated_the_cost(heard: list[Event]) -> None:
+    """A cost in an application's own result is the application's word."""
+    one = call()
+    told = replace(one.billable, stated_cost_usd=Decimal(1), stated_by="application")
+    accounting.account(replace(one, billable=told))
+    assert heard[0]["price_source"] == "application"
+
+
+def test_call_whose_cost_is_stated_waits_for_prices_all_the_same(heard: list[Event]) -> None:
+    """Calls are told in the order in which they were answered."""
+    accounting.set_pricer(Till(ready=False))
+    one = call("b")
+    accounting.account(call("a"))
+    accounting.account(replace(one, billable=replace(one.billable, stated_cost_usd=Decimal(1))))
+    assert heard == []
+    accounting.settle()
+    assert models(heard) == ["a", "b"]
 
 
 # -- pricers ----------------------------------------------------------------------------
 
 
 def test_set_pricer_returns_its_undo(heard: list[Event]) -> None:
-    """Undoing brings the earlier pricer back."""
+    """Undoing brings the earlier pricer back, or none."""
     outer, inner = Till(), Till()
     undo_outer = accounting.set_pricer(outer)
     undo_inner = accounting.set_pricer(inner)
@@ -194,7 +228,11 @@ def test_set_pricer_returns_its_undo(heard: list[Event]) -> None:
     accounting.account(call("c"))
     assert [one.model for one in inner.asked] == ["a"]
     assert [one.model for one in outer.asked] == ["b"]
-    assert models(heard) == ["a", "b"]
+    assert [(event["model"], event["price_source"]) for event in heard] == [
+        ("a", "override"),
+        ("b", "override"),
+        ("c", "unpriced"),
+    ]
 
 
 # -- handlers of the event --------------------------------------------------------------
@@ -202,7 +240,8 @@ def test_set_pricer_returns_its_undo(heard: list[Event]) -> None:
 
 def test_handler_may_settle(heard: list[Event]) -> None:
     """A handler that reads a sum, and so settles, neither loses nor doubles the calls behind its own."""
-    attach("reader", accounting.COST_CALCULATED, lambda *args: accounting.settle())
+    accounting.set_pricer(Till(ready=False))
+    attach("reader", COST_CALCULATED, lambda *args: accounting.settle())
     for name in ("a", "b", "c"):
         accounting.account(call(name))
     accounting.settle()
@@ -214,7 +253,7 @@ def test_handler_may_account(heard: list[Event]) -> None:
     accounting.set_pricer(Till())
     attach(
         "caller",
-        accounting.COST_CALCULATED,
+        COST_CALCULATED,
         lambda event, measurements, metadata, config: (
             accounting.account(call("b")) if metadata["model"] == "a" else None
         ),
@@ -225,7 +264,8 @@ def test_handler_may_account(heard: list[Event]) -> None:
 
 def test_handler_that_fails_the_test_loses_no_call(heard: list[Event]) -> None:
     """An assertion in a handler ends the settling; the calls behind it are told the next time."""
-    undo = attach("judge", accounting.COST_CALCULATED, lambda *args: pytest.fail("too dear"))
+    accounting.set_pricer(Till(ready=False))
+    undo = attach("judge", COST_CALCULATED, lambda *args: pytest.fail("too dear"))
     accounting.account(call("a"))
     accounting.account(call("b"))
     with pytest.raises(pytest.fail.Exception, match="too dear"):

@@ -1,0 +1,46 @@
+"""What is wrong with the telemetry of a test: a handler that failed, and in strict mode an event that is not declared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pytest_llmtelemetry.telemetry import bus
+
+
+class Inspector:
+    """Hears every event, and keeps what should not be.
+
+    Args:
+        strict: compare every event with the catalogue.
+        on_failure: told of the id of a handler that was detached.
+    """
+
+    def __init__(self, *, strict: bool, on_failure: Callable[[str], None] = lambda handler_id: None) -> None:
+        self.strict = strict
+        self._on_failure = on_failure
+        self._findings: dict[str, None] = {}
+
+    def hear(self, event: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any], place: int) -> None:
+        """Look at one event. This is the tap."""
+        if event == bus.HANDLER_FAILURE:
+            handler = str(metadata.get("handler_id"))
+            self._on_failure(handler)
+            self._find(
+                f"the handler {handler!r} raised {metadata.get('error_type')} on {metadata.get('event')} and was detached"
+            )
+        elif event == bus.INSTRUMENT_FAILURE:
+            self._find(f"{metadata.get('where')} could not be read: {metadata.get('error_type')}")
+        if self.strict:
+            from pytest_llmtelemetry.telemetry.catalogue import problems  # noqa: PLC0415 - a large table
+
+            for problem in problems(event, measurements, metadata):
+                self._find(problem)
+
+    def take(self) -> tuple[str, ...]:
+        """What was found since the last time, each once."""
+        found, self._findings = tuple(self._findings), {}
+        return found
+
+    def _find(self, what: str) -> None:
+        self._findings.setdefault(what)
