@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
 
+from pytest_llmtelemetry.telemetry.catalogue import CATALOGUE
 from support import Run, report_of
 
 
@@ -35,32 +37,58 @@ def test_readme_shows_the_report_of_the_examples(pytester: pytest.Pytester, monk
 
 def test_every_option_is_in_the_reference(run: Run) -> None:
     """``--help`` and the reference name the same options and ini values."""
-    reference = (ROOT / "docs" / "reference.md").read_text()
+    reference = (ROOT / "docs" / "reference" / "index.md").read_text()
     text = run("", "--help").stdout.str()
     options = set(re.findall(r"(--llm[\w-]+)", text))
     values = set(re.findall(r"^  (llm_\w+) \(", text, re.MULTILINE))
 
     assert options == set(re.findall(r"`(--llm[\w-]+)", reference))
-    assert values == set(re.findall(r"`(llm_(?:budget|prices|hosts))`", reference))
+    assert values == set(re.findall(r"`(llm_(?:budget|prices|hosts|strict))`", reference))
 
 
-@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/*.md")), ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md")), ids=lambda page: page.name
+)
 def test_links_between_pages_resolve(page: Path) -> None:
     """A link to a file of this repository leads somewhere."""
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target
 
 
-def test_examples_of_the_reference_run(run: Run) -> None:
-    """The code blocks of the reference are code that runs."""
-    reference = (ROOT / "docs" / "reference.md").read_text()
-    blocks = re.findall(r"```python\n(.*?)```", reference, re.DOTALL)
-    [mock, bus] = [next(block for block in blocks if word in block) for word in ("def test_bot", "telemetry.attach")]
-    result = run(
-        mock.replace("def test_bot", "import pytest\n@pytest.mark.llm_mock(assert_all_called=False)\ndef test_bot")
-        + "\ndef test_bus(capsys):\n"
-        + "".join(f"    {line}\n" for line in bus.splitlines())
-        + "    assert not telemetry.list_handlers()\n"
-    )
+GENERATE = runpy.run_path(str(ROOT / "docs" / "generate.py"))
 
-    result.assert_outcomes(passed=2)
+
+@pytest.mark.parametrize("page", GENERATE["PAGES"])
+def test_generated_pages_are_up_to_date(page: str) -> None:
+    """After a change to what a page is made from: ``python docs/generate.py``."""
+    assert (ROOT / page).read_text() == GENERATE["PAGES"][page]()
+
+
+def test_every_event_is_in_the_reference() -> None:
+    """And so is each of its keys."""
+    sections = (ROOT / "docs" / "reference" / "events.md").read_text().split("\n## ")[1:]
+    told = {section.splitlines()[0].strip("`").split("`")[0]: section for section in sections}
+    for name, spec in CATALOGUE.items():
+        base, _, end = name.rpartition(".")
+        section = told.get(name) or told[f"{base}.start"]
+        assert f"`.{end}`" in section or name in section
+        for field in (*spec.measurements, *spec.metadata):
+            assert f"| `{field.key}` |" in section
+
+
+REFERENCE = sorted((ROOT / "docs" / "reference").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", REFERENCE, ids=lambda page: page.name)
+def test_examples_of_the_reference_run(page: Path, run: Run) -> None:
+    """The code blocks of the reference are code that runs, and leaves no handler behind."""
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    tests = [block for block in blocks if "\ndef test_" in block]
+    pieces = [block for block in blocks if "\ndef test_" not in block]
+    source = "\n".join(tests).replace("def test_bot", "@pytest.mark.llm_mock(assert_all_called=False)\ndef test_bot")
+    for number, piece in enumerate(pieces):
+        body = "".join(f"    {line}\n" for line in piece.splitlines())
+        source += f"\ndef test_piece_{number}(llm_telemetry):\n{body}\n"
+    result = run("import pytest\n" + source, ini="llm_strict = true")
+
+    result.assert_outcomes(passed=len(tests) + len(pieces))
