@@ -152,8 +152,12 @@ class Exchange:
         if self._end():
             self._close(self._read(answer, body), Ended.COMPLETE)
 
-    def finish_stream(self, ended: Ended, error: BaseException | None = None) -> None:
-        """No more pieces will come. ``COMPLETE`` is believed only if the provider said it was done."""
+    def finish_stream(self, ended: Ended, error: BaseException | None = None, *, at_ns: int | None = None) -> None:
+        """No more pieces will come. ``COMPLETE`` is believed only if the provider said it was done.
+
+        Args:
+            at_ns: when it ended, on the clock of its span, if that was before now.
+        """
         if not self._end():
             return
         facts = CallFacts() if self._reader is None else _guarded(self._reader.close)
@@ -161,9 +165,10 @@ class Exchange:
             ended = Ended.COMPLETE
         elif ended is Ended.COMPLETE and self._answer is not None and self._answer.good:
             ended = Ended.UNTERMINATED
+        at_ns = self.span.now_ns() if at_ns is None else at_ns
         measurements = {
-            "duration_ns": self.span.elapsed_ns,
-            "monotonic_time_ns": clock.now_ns(),
+            "duration_ns": at_ns - self.span.started_ns,
+            "monotonic_time_ns": at_ns,
             "bytes": self._bytes,
             **self._pace.measurements(),
         }
@@ -177,7 +182,7 @@ class Exchange:
         else:
             metadata["error_type"] = bus.qualified_name(error)
             bus.execute(f"{STREAM}.exception", measurements, metadata)
-        self._close(facts, ended, error)
+        self._close(facts, ended, error, at_ns=at_ns)
 
     @property
     def ended(self) -> bool:
@@ -198,7 +203,9 @@ class Exchange:
             first, self._ended = not self._ended, True
         return first
 
-    def _close(self, facts: CallFacts, ended: Ended, error: BaseException | None = None) -> None:
+    def _close(
+        self, facts: CallFacts, ended: Ended, error: BaseException | None = None, *, at_ns: int | None = None
+    ) -> None:
         self._on_end(self)
         if self.told is not None and facts.usage is None and self._answer is not None and self._answer.good:
             facts = replace(facts, usage=self.told.usage)
@@ -223,7 +230,7 @@ class Exchange:
             span.error = facts.error_type
         self._tell_what_it_says(facts)
         if error is None:
-            span.stop()
+            span.stop(at_ns=at_ns)
         else:
             span.fail(error)
         if self._is_accounted(facts):

@@ -33,7 +33,7 @@ class Observer:
         self.responders: list[Responder] = []
         self._open: dict[int, Exchange] = {}
         # Filled by finalisers, which must not lock, emit or raise.
-        self._dropped: deque[Exchange] = deque()
+        self._dropped: deque[tuple[Exchange, int]] = deque()
 
     def begin(self, request: WireRequest) -> Exchange | None:
         """Open an exchange if ``request`` is for an LLM provider."""
@@ -47,16 +47,16 @@ class Observer:
 
     def drop(self, exchange: Exchange) -> None:
         """A stream was garbage-collected before its end. Safe in a finaliser."""
-        self._dropped.append(exchange)
+        self._dropped.append((exchange, exchange.span.now_ns()))
 
     def collect(self) -> None:
         """Close the streams that were dropped since the last time."""
         while self._dropped:
             try:
-                exchange = self._dropped.popleft()
+                exchange, at_ns = self._dropped.popleft()
             except IndexError:
                 return  # another thread was faster
-            exchange.finish_stream(Ended.ABANDONED)
+            exchange.finish_stream(Ended.ABANDONED, at_ns=at_ns)
 
     def flush(self, belongs: Callable[[Exchange], bool] = lambda exchange: True) -> None:
         """Close the streams that are still open, as abandoned. A request without an answer yet goes on."""

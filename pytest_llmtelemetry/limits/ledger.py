@@ -108,8 +108,8 @@ class Ledger:
     """How often each event happened that the report counts."""
     blind: dict[str, str] = field(default_factory=dict)
     """Provider hosts that were contacted through a stack that has no seam."""
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
-    """Streams end in any thread."""
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
+    """Streams end in any thread, and finalisers run in the middle of anything."""
 
     @property
     def totals(self) -> Totals:

@@ -1,8 +1,9 @@
 """Is this the same call? One call may be seen on the wire and be reported by every layer of an application.
 
 The same answer id says so. Without one, a report is taken for a call that was counted
-while the reporting span was open, if their token counts agree: by the order of events,
-because threads and executors lose the context, and clocks may stand still.
+while the reporting span was open, if their token counts agree, or if it was made inside
+of that span, of the same operation and model: by the order of events, because threads
+and executors lose the context, and clocks may stand still.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ class Memory:
 
     def __init__(self, size: int = 1000) -> None:
         self._calls: deque[Counted] = deque(maxlen=size)
-        self._lock = threading.Lock()
+        # Reentrant, because a finaliser of the application may report while we hold it.
+        self._lock = threading.RLock()
 
     def __len__(self) -> int:
         return len(self._calls)

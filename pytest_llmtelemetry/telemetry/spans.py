@@ -87,9 +87,13 @@ class Span:
         """True once ``.stop`` or ``.exception`` was emitted."""
         return self._ended
 
-    def stop(self) -> None:
-        """End the span well. Only the first end counts."""
-        if self._end():
+    def stop(self, *, at_ns: int | None = None) -> None:
+        """End the span well. Only the first end counts.
+
+        Args:
+            at_ns: what :meth:`now_ns` was when it ended, if that was before now.
+        """
+        if self._end(at_ns):
             bus.execute(f"{self.name}.stop", self.measurements, self._metadata(success=self.error is None))
 
     def fail(self, error: BaseException) -> None:
@@ -98,21 +102,25 @@ class Span:
             names = {"error_type": bus.qualified_name(error), **self.metadata}
             bus.execute(f"{self.name}.exception", self.measurements, names | self.ids | {"success": False})
 
+    def now_ns(self) -> int:
+        """The time on the span's own clock."""
+        return self._clock.now_ns()
+
     @property
     def elapsed_ns(self) -> int:
         """Nanoseconds since it began."""
-        return self._clock.now_ns() - self.started_ns
+        return self.now_ns() - self.started_ns
 
     @property
     def ids(self) -> dict[str, Any]:
         """What events carry to say that they belong to it."""
         return {"span_id": self.id, "parent_id": self.parent_id}
 
-    def _end(self) -> bool:
+    def _end(self, at_ns: int | None = None) -> bool:
         if self._ended:
             return False
         self._ended = True
-        now = self._clock.now_ns()
+        now = self.now_ns() if at_ns is None else at_ns
         self.measurements |= {"duration_ns": now - self.started_ns, "monotonic_time_ns": now}
         return True
 

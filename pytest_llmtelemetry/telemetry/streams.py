@@ -68,13 +68,13 @@ class _Watch:
         except Exception as error:  # noqa: BLE001 - the piece is the application's, and is passed on all the same
             bus.report_failure(f"a piece of {STREAM}", error)
 
-    def end(self, ended: Ended, error: BaseException | None = None) -> None:
+    def end(self, ended: Ended, error: BaseException | None = None, *, at_ns: int | None = None) -> None:
         """No more pieces will come. Only the first end counts."""
         span = self.span
         span.measurements |= self._pace.measurements()
         span.metadata |= {"ended": ended, "finish_reason": self._finish}
         if error is None:
-            span.stop()
+            span.stop(at_ns=at_ns)
         else:
             span.fail(error)
 
@@ -94,7 +94,7 @@ class _Proxy:
     def __del__(self) -> None:
         watch = self.__dict__.get("_watch")
         if watch is not None and not watch.span.ended:
-            dropped.leave(functools.partial(watch.end, Ended.ABANDONED))
+            dropped.leave(functools.partial(watch.end, Ended.ABANDONED, at_ns=watch.span.now_ns()))
 
 
 def _closer(proxy: InstrumentedStream[Any] | InstrumentedAsyncStream[Any], *names: str) -> Callable[[], Any] | None:

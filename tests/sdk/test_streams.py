@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from loopback import SSE, Drop, Reply, Server, Step
-from pytest_llmtelemetry import Event, EventLog, FinishReason
+from pytest_llmtelemetry import Event, EventLog, FinishReason, FixedClock
 from pytest_llmtelemetry.plugin.session import SESSION
 from sdks import SDK, answers, entered, expected_call, http_client, pieces, value
 
@@ -116,6 +116,20 @@ async def test_never_read_and_dropped(sdk: SDK, kind: str, provider: Server, llm
         assert the_end(llm_events)["ended"] == "abandoned"
 
     assert the_end(llm_events)["ended"] == "abandoned"
+
+
+async def test_dropped_stream_lasts_until_it_is_dropped(
+    *, sdk: SDK, kind: str, provider: Server, llm_events: EventLog, llm_clock: FixedClock
+) -> None:
+    """Not until somebody reads events, which may be much later."""
+    async with opened(sdk, kind, provider, *sdk.chunks) as stream:
+        llm_clock.advance(1)
+        del stream.response
+        gc.collect()
+        llm_clock.advance(60)
+        ends = [the_end(llm_events), *llm_events.filter("llm.stream.stop")]
+
+    assert [end["duration_ns"] for end in ends] == [1_000_000_000] * 2
 
 
 async def test_broken_off_and_dropped(sdk: SDK, kind: str, provider: Server, llm_events: EventLog) -> None:

@@ -174,6 +174,18 @@ def drop() -> None:
     dropped.collect()
 
 
+def test_abandoned_stream_lasts_until_it_is_dropped(clock: FixedClock, heard: list[Event]) -> None:
+    """Not until somebody reads events, which may be much later."""
+    stream = instrument_stream(Stream("a", "b"), ABOUT)
+    next(stream)
+    clock.advance(ms=10)
+    del stream
+    gc.collect()
+    clock.advance(60)
+    dropped.collect()
+    assert heard[-1]["duration_ns"] == heard[-1]["monotonic_time_ns"] == 10_000_000
+
+
 def generator_that_is_closed() -> None:
     def answer() -> Iterator[object]:
         yield from instrument_stream(Stream("a", "b"), ABOUT)
