@@ -7,50 +7,24 @@ call to accounting.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from threading import Lock
 from typing import Any
 
+from pytest_llmtelemetry.capture.answer import LIVE, MOCK, Answer
 from pytest_llmtelemetry.capture.decoding import Decode, Undecodable, decoder
-from pytest_llmtelemetry.facts import CallFacts, Ended, FinishReason
+from pytest_llmtelemetry.capture.occasions import occasions
+from pytest_llmtelemetry.facts import CallFacts, Ended
 from pytest_llmtelemetry.recording import owner as owners
 from pytest_llmtelemetry.telemetry import accounting, bus, clock
-from pytest_llmtelemetry.telemetry.names import (
-    CAPTURE,
-    CHUNK,
-    RATE_LIMIT,
-    REQUEST,
-    RESPONSE_TRUNCATED,
-    RETRY,
-    STREAM,
-    TOOL,
-    WINDOW_EXCEEDED,
-)
+from pytest_llmtelemetry.telemetry.names import CAPTURE, CHUNK, REQUEST, RETRY, STREAM
 from pytest_llmtelemetry.telemetry.pace import Pace
 from pytest_llmtelemetry.telemetry.spans import Span
 from pytest_llmtelemetry.wire.dialect import GENERATING, Conversation, StreamReader
 
 
-LIVE, MOCK, REPLAY = "live", "mock", "replay"
-
 # A copy of an answer is read up to here; beyond, its usage is unknown. Bytes of the client are never held back.
 _LONGEST_ANSWER = 64 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """The head of a response."""
-
-    status: int
-    headers: Mapping[str, str]
-    """Lower-case names. Only the few named below are read, and none is kept whole."""
-    served_by: str
-
-    @property
-    def good(self) -> bool:
-        """True for 2xx."""
-        return 200 <= self.status < 300  # noqa: PLR2004 - HTTP
 
 
 class Exchange:
@@ -228,28 +202,14 @@ class Exchange:
             span.error = facts.error_type or f"HTTP {answer.status}"
         elif facts.error_type is not None:
             span.error = facts.error_type
-        self._tell_what_it_says(facts)
+        for event, sizes, about in occasions(facts, asked, answer):
+            self._tell(event, sizes, **about)
         if error is None:
             span.stop(at_ns=at_ns)
         else:
             span.fail(error)
         if self._is_accounted(facts):
             self._account(facts)
-
-    def _tell_what_it_says(self, facts: CallFacts) -> None:
-        """The events that an answer is the occasion of."""
-        answer, usage, asked = self._answer, facts.usage, self.conversation.facts
-        if answer is not None and answer.status == _TOO_MANY_REQUESTS:
-            self._tell(RATE_LIMIT, {"retry_after_s": _retry_after_s(answer.headers)})
-        if (overflow := facts.overflow) is not None:
-            sizes = {"tokens": overflow.tokens, "max_tokens": overflow.max_tokens}
-            self._tell(WINDOW_EXCEEDED, sizes | {"exceeded_by": overflow.exceeded_by})
-        for call in facts.tool_calls:
-            size = len(call.arguments.encode("utf-8", "surrogatepass"))
-            self._tell(TOOL, {"arguments_bytes": size}, tool=call.name)
-        if facts.finish_reason is FinishReason.LENGTH:
-            sizes = {"output_tokens": None if usage is None else usage.output_tokens, "max_tokens": asked.max_tokens}
-            self._tell(RESPONSE_TRUNCATED, sizes, model=facts.model or asked.model, finish_reason=facts.finish_reason)
 
     def _tell(self, event: str, measurements: Mapping[str, Any], **more: object) -> None:
         bus.execute(event, measurements, self._metadata | more | self.span.ids)
@@ -358,27 +318,3 @@ _BEFORE_SENDING = frozenset(
 
 def _never_sent(error: BaseException | None) -> bool:
     return type(error).__name__ in _BEFORE_SENDING
-
-
-_TOO_MANY_REQUESTS = 429
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """The wait that a provider asks for: in milliseconds, in seconds, or until a date."""
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        value = headers.get(name, "")
-        try:
-            seconds = float(value) * unit
-        except ValueError:
-            continue
-        return seconds if 0 <= seconds < _LONGEST_WAIT_S else None
-    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - a large package, for a rare header
-
-    try:
-        until = parsedate_to_datetime(headers.get("retry-after", ""))
-    except (TypeError, ValueError):
-        return None
-    return max(0.0, (until.astimezone(UTC) - datetime.now(UTC)).total_seconds())
-
-
-_LONGEST_WAIT_S = 10**9

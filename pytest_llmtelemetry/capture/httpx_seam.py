@@ -15,7 +15,8 @@ from contextvars import ContextVar
 from typing import Any
 
 from pytest_llmtelemetry.capture import observer as observers
-from pytest_llmtelemetry.capture.exchange import LIVE, MOCK, REPLAY, Answer, Exchange
+from pytest_llmtelemetry.capture.answer import LIVE, MOCK, REPLAY, Answer
+from pytest_llmtelemetry.capture.exchange import Exchange
 from pytest_llmtelemetry.facts import Ended
 from pytest_llmtelemetry.wire.dialect import WireRequest
 
