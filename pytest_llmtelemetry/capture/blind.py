@@ -8,7 +8,8 @@ and while providers are mocked it is refused. What resolves names outside Python
 
 from __future__ import annotations
 
-import sys
+import functools
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ class BlindSpots:
     on_contact: Callable[[str, str], None] = lambda host, provider: None
     """Told of each host and its provider. May raise, and the contact is then not made."""
 
-    def look_up(self, host: str) -> None:  # pragma: no cover - called from an audit hook alone
+    def look_up(self, host: str) -> None:
         """A name is about to be resolved."""
         if is_loopback(host) or self.observer.is_contacting(host):
             return
@@ -36,32 +37,43 @@ class BlindSpots:
 
 
 _watching: list[BlindSpots] = []
-_hooked = False
+_OURS = "__llmtelemetry__"
 
 
 def watch(spots: BlindSpots) -> Callable[[], None]:
     """Begin to watch name look-ups, and return a function that ends it.
 
-    Audit hooks cannot be removed from a process; ours is added once, and does nothing
-    while nobody watches.
+    ``socket.getaddrinfo`` is wrapped, through which all stacks in Python go. Not an audit hook: it
+    cannot be removed, and one in Python makes threads that begin under a tracer fail.
     """
-    global _hooked  # noqa: PLW0603 - what it guards is the process's too
     _watching.append(spots)
-    if not _hooked:
-        sys.addaudithook(_hook)
-        _hooked = True
+    if not hasattr(socket.getaddrinfo, _OURS):
+        socket.getaddrinfo = _watched(socket.getaddrinfo)
 
     def undo() -> None:
         if spots in _watching:
             _watching.remove(spots)
+        ours: Any = getattr(socket.getaddrinfo, _OURS, None)
+        # What somebody has put around ours stays, and finds nobody to report to.
+        if not _watching and socket.getaddrinfo is ours:
+            socket.getaddrinfo = vars(ours)["__wrapped__"]
 
     return undo
 
 
-def _hook(event: str, args: tuple[Any, ...]) -> None:  # pragma: no cover - Python does not trace audit hooks
-    if event != "socket.getaddrinfo" or not _watching:
+def _watched(original: Any) -> Any:
+    @functools.wraps(original)
+    def getaddrinfo(*args: Any, **kwargs: Any) -> Any:
+        _notice(args[0] if args else kwargs.get("host"))
+        return original(*args, **kwargs)
+
+    setattr(getaddrinfo, _OURS, getaddrinfo)
+    return getaddrinfo
+
+
+def _notice(host: object) -> None:
+    if not _watching:
         return
-    host = args[0]
     if isinstance(host, bytes):
         host = host.decode("ascii", "replace")
     if isinstance(host, str):

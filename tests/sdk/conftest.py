@@ -9,10 +9,14 @@ import httpx
 import httpx2
 import pytest
 
+from isolation import hasty_threads
 from loopback import Server
 from pytest_llmtelemetry.plugin.session import SESSION
 from pytest_llmtelemetry.wire.hosts import Hosts
 from sdks import KINDS, SDK, SDKS
+
+
+__all__ = ["hasty_threads"]
 
 
 @pytest.fixture

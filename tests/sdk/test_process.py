@@ -154,6 +154,64 @@ def test_other(llm_mock):
     result.stdout.fnmatch_lines(["*api.openai.com (openai) was contacted through a stack that llm_mock cannot answer*"])
 
 
+def test_look_ups_are_let_go(suite: Suite) -> None:
+    """After the session the function that resolves names is the one that it was, and so it is within a nested one."""
+    result = suite(
+        """
+pytest_plugins = ["pytester"]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def at_the_end(request):
+    import socket
+    during = socket.getaddrinfo
+    yield
+    assert socket.getaddrinfo is during
+
+
+def test_nested(pytester):
+    import socket
+    before = socket.getaddrinfo
+    pytester.makepyfile("def test_it(): pass")
+    pytester.runpytest_inprocess("-p", "llmtelemetry").assert_outcomes(passed=1)
+    assert socket.getaddrinfo is before
+    assert before.__name__ == "getaddrinfo"
+    assert before.__wrapped__.__code__.co_filename.endswith("socket.py")
+"""
+    )
+    result.assert_outcomes(passed=1)
+
+
+def test_threads_begin_under_a_tracer(suite: Suite) -> None:
+    """Coverage tools and debuggers install a tracer in each thread as it begins; watching must not make that fail."""
+    result = suite(
+        """
+import threading
+
+
+def test_threads():
+    faults = []
+
+    def begin():
+        for _ in range(3000):
+            try:
+                sys.settrace(lambda frame, event, arg: None)
+                sys.settrace(None)
+            except RuntimeError as error:
+                faults.append(error)
+
+    sys.setswitchinterval(1e-6)
+    threads = [threading.Thread(target=begin) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+"""
+    )
+    result.assert_outcomes(passed=1)
+
+
 def test_escape(suite: Suite) -> None:
     """A client that brings its own transport past llm_mock fails the test, whatever it catches."""
     result = suite(

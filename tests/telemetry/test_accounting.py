@@ -308,7 +308,7 @@ def test_settling_waits_for_what_another_thread_is_telling(heard: list[Event]) -
 def test_threads_account_each_call_once(heard: list[Event]) -> None:
     """Eight threads that account and settle at the same time tell each call once, at places of their own."""
     accounting.set_pricer(Till())
-    ready = threading.Barrier(8)
+    ready = threading.Barrier(8, timeout=10)
     failures: list[Exception] = []
 
     def work(thread: int) -> None:

@@ -342,7 +342,7 @@ def test_bug_16_time_window_was_ignored(llm_telemetry: LLMTelemetry, llm_clock: 
 @pytest.mark.usefixtures("hasty_threads")
 def test_bug_17_concurrent_calls_were_lost(llm_telemetry: LLMTelemetry) -> None:
     """Of 2,000 concurrent successes 1,861 were counted; ours are all there."""
-    ready = threading.Barrier(8)
+    ready = threading.Barrier(8, timeout=10)
 
     def work() -> None:
         ready.wait()

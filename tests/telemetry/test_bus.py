@@ -618,7 +618,7 @@ def test_threads_lose_nothing_while_others_attach_and_detach() -> None:
     )
     failures: list[BaseException] = []
     done = threading.Event()
-    ready = threading.Barrier(10)
+    ready = threading.Barrier(10, timeout=10)
 
     def guarded(work: Callable[[], None]) -> Callable[[], None]:
         def run() -> None:
@@ -665,7 +665,7 @@ def test_threads_lose_nothing_while_others_attach_and_detach() -> None:
 def test_threads_may_attach_and_detach_at_the_same_time() -> None:
     """Four threads that attach and detach handlers of their own do not lose one another's."""
     failures: list[Exception] = []
-    ready = threading.Barrier(4)
+    ready = threading.Barrier(4, timeout=10)
 
     def work(name: str) -> None:
         ready.wait()

@@ -332,7 +332,7 @@ def test_threads_lose_no_declaration() -> None:
     """Eight threads that declare events of their own, and one in common, and undo some, lose none."""
     failures: list[Exception] = []
     kept: list[Callable[[], None]] = []
-    ready = threading.Barrier(8)
+    ready = threading.Barrier(8, timeout=10)
 
     def work(thread: int) -> None:
         try:

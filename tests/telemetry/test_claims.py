@@ -456,7 +456,7 @@ def test_sum_that_an_inner_layer_told(heard: list[Event]) -> None:
 )
 def test_threads_with_equal_calls(make: Callable[[], object], heard: list[Event]) -> None:
     """Equal calls at the same time are as many calls."""
-    together = threading.Barrier(8)
+    together = threading.Barrier(8, timeout=10)
 
     def work() -> None:
         with chat() as span:

@@ -63,7 +63,7 @@ def stuck(metrics: Metrics) -> int:
 def at_once(threads: int, work: Callable[[int], None]) -> None:
     """Run some work in threads that begin together."""
     failures: list[BaseException] = []
-    ready = threading.Barrier(threads)
+    ready = threading.Barrier(threads, timeout=10)
 
     def run(number: int) -> None:
         try:

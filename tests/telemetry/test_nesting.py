@@ -95,7 +95,7 @@ def test_worker_of_a_pool_forgets_what_it_did_before(heard: list[Event]) -> None
 
 def test_threads_do_not_see_one_anothers_spans(heard: list[Event]) -> None:
     """Spans that are open at the same time in two threads nest each in their own."""
-    both = threading.Barrier(2)
+    both = threading.Barrier(2, timeout=10)
 
     def work(name: str) -> None:
         with span(name):
@@ -116,7 +116,7 @@ def test_one_span_object_may_be_shared_by_threads(heard: list[Event]) -> None:
     """Threads that enter the same object end each their own span, and none twice."""
     shared = span("x")
     wrong: list[str] = []
-    ready = threading.Barrier(40)
+    ready = threading.Barrier(40, timeout=10)
 
     def work() -> None:
         ready.wait()

@@ -491,7 +491,7 @@ async def test_concurrent_calls_make_a_span_each(heard: list[Event]) -> None:
 
 def test_threads_make_a_span_each(heard: list[Event]) -> None:
     """Calls that overlap in threads have separate spans, and every one ends."""
-    both_inside = threading.Barrier(4)
+    both_inside = threading.Barrier(4, timeout=10)
 
     @span("x")
     def work() -> None:
