@@ -42,7 +42,7 @@ _HOMES = {
         "SettingError",
     ),
     "facts": ("CallFacts", "FinishReason", "RequestFacts", "ToolCall", "Usage"),
-    "mocking": ("faults",),
+    "mocking.faults": ("faults",),
     "mocking.mock": ("LLMMock",),
     "mocking.replies": ("Reply", "reply", "tool_call"),
     "recording.event": ("Call", "Event"),

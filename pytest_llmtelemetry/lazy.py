@@ -11,15 +11,14 @@ def attributes(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[st
     """The ``__getattr__`` of a package.
 
     Args:
-        homes: which names come from which module below it. A name may be that of a module there.
+        homes: which names come from which module below it; a module may be among its own names.
     """
     home_of = {name: home for home, names in homes.items() for name in names}
 
     def get(name: str) -> Any:
         if name not in home_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        home = f"{package}.{home_of[name]}"
-        found = getattr(import_module(home), name, None)
-        return import_module(f"{home}.{name}") if found is None else found
+        home = import_module(f"{package}.{home_of[name]}")
+        return home if home.__name__.endswith(f".{name}") else getattr(home, name)
 
     return get

@@ -198,6 +198,9 @@ OWN_THRESHOLD = "threshold of the application"
 PROMPT_REFUSED = "prompt refused"
 """Noted where it was the provider who found a prompt too long."""
 
+UNSEEN = "unseen"
+"""Noted by a worker, for each time that watching itself failed there."""
+
 UNCERTAIN = "uncertain"
 """Noted for a live request that was sent and never answered."""
 

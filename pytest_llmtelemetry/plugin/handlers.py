@@ -28,10 +28,15 @@ class HandlerScopes:
         self.failed.clear()
 
     def end_test(self) -> None:
-        """Bring back what outlasts the test, and nothing else."""
+        """The test is over."""
+        self.bring_back()
+        self._in_test = False
+
+    def bring_back(self) -> None:
+        """Attach what outlasts the test, and nothing else."""
         if self._in_test and not _same(bus.attachments(), self._lasting):
             bus.restore(self._lasting)
-        self._in_test = False
+        self.failed.clear()
 
     def settle_fixture(self, before: tuple[Attachment, ...]) -> tuple[Attachment, ...]:
         """A wider fixture was set up, or torn down: keep what it changed, and return what it attached.
@@ -40,27 +45,32 @@ class HandlerScopes:
             before: what was attached when it began.
         """
         after = bus.attachments()
-        kept = [
-            one for one in self._lasting if not _has(before, one) or _has(after, one) or one.handler_id in self.failed
-        ]
-        added = tuple(one for one in after if not _has(before, one) and not _has(kept, one))
-        gone = [one for one in kept if not _has(after, one)]
-        self._lasting = [*gone, *(one for one in after if _has(kept, one) or _has(added, one))]
+        was, now = _ids(before), _ids(after)
+        kept = {
+            id(one) for one in self._lasting if id(one) not in was or id(one) in now or one.handler_id in self.failed
+        }
+        known, seen = was | kept, was | now
+        added = tuple(one for one in after if id(one) not in known)
+        lasting = kept | _ids(added)
+        # Each in its place, also if it is away at the moment.
+        away = (one for one in self._lasting if id(one) not in seen)
+        everything = {id(one): one for one in (*away, *before, *after)}
+        self._lasting = [one for one in everything.values() if id(one) in lasting]
         return added
 
     def drop(self, attached: Iterable[Attachment]) -> None:
         """The fixture that attached these is gone."""
-        gone = tuple(attached)
+        gone = _ids(attached)
         if not gone:
             return
-        self._lasting = [one for one in self._lasting if not _has(gone, one)]
-        bus.restore(one for one in bus.attachments() if not _has(gone, one))
+        self._lasting = [one for one in self._lasting if id(one) not in gone]
+        bus.restore(one for one in bus.attachments() if id(one) not in gone)
 
 
 def _same(now: Sequence[Attachment], then: Sequence[Attachment]) -> bool:
     return len(now) == len(then) and all(one is other for one, other in zip(now, then, strict=True))
 
 
-def _has(attachments: Iterable[Attachment], wanted: Attachment) -> bool:
+def _ids(attachments: Iterable[Attachment]) -> set[int]:
     # By identity: an equal one may have been detached and attached again.
-    return any(one is wanted for one in attachments)
+    return {id(one) for one in attachments}

@@ -17,7 +17,7 @@ from pytest_llmtelemetry.capture.exchange import Exchange
 from pytest_llmtelemetry.capture.imports import Watch
 from pytest_llmtelemetry.capture.observer import Observer
 from pytest_llmtelemetry.errors import LLMTelemetryWarning
-from pytest_llmtelemetry.limits.ledger import Ledger
+from pytest_llmtelemetry.limits.ledger import UNSEEN, Ledger
 from pytest_llmtelemetry.limits.verdict import over_budget
 from pytest_llmtelemetry.plugin.handlers import HandlerScopes
 from pytest_llmtelemetry.plugin.refusal import RefusedCall
@@ -63,6 +63,7 @@ class SessionPlugin:
         self._refusals: list[str] = []
         self._crossed = False
         self._handlers = HandlerScopes()
+        self._of_fixtures: dict[pytest.FixtureDef[Any], list[bus.Attachment]] = {}
         self._inspector = Inspector(strict=settings.strict, on_failure=self._handlers.failed.add)
         self._faults_before = observers.faults
 
@@ -86,7 +87,9 @@ class SessionPlugin:
         """Take everything out again. Does nothing the second time."""
         if self not in _running:
             return
-        self.settle()
+        self._outside_of_tests(self.settle)
+        self._mention()
+        self._handlers.end_test()  # an interrupted test has no tear-down
         self._watch.end()
         self.pause()
         for step in reversed(self._undo):
@@ -120,6 +123,16 @@ class SessionPlugin:
         if accounting.is_waiting() and not self._book.ready:
             self._load_prices()
         self.settle()
+
+    def _outside_of_tests(self, emit: Callable[[], None]) -> None:
+        """Emit what waits where a handler that ends a test, as ``pytest.fail`` does, finds none to end."""
+        while True:
+            try:
+                emit()
+            except (pytest.fail.Exception, pytest.skip.Exception) as outcome:
+                self._inspector.find(f"a handler ended a test where none was running: {outcome.msg}")
+            else:
+                return
 
     def _load_prices(self) -> None:
         with suppress(Exception), untraced():  # the first call to be priced says what is wrong
@@ -171,14 +184,14 @@ class SessionPlugin:
         finally:
             owners.swap(before)
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    @pytest.hookimpl(wrapper=True)  # not first: pytest's own wrapper around it shows the warnings
     def pytest_collection(self) -> Wrapper:
         """Imports have an owner too."""
         try:
             with self._at_work(Owner(phase="collection")):
                 return (yield)
         finally:
-            self._settle_between()
+            self._outside_of_tests(self._settle_between)
             self._mention()
 
     @pytest.hookimpl(trylast=True)
@@ -192,6 +205,9 @@ class SessionPlugin:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Wrapper:
         """A test begins."""
+        self._mention()  # what other plugins did since the last one is not its own
+        self.pause()
+        self.resume()  # a test whose recursion had no end may have cost us the tap
         self.recorder.begin(key_of(item))
         self._handlers.begin_test()
         return (yield from self._phase(item, "setup"))
@@ -208,8 +224,6 @@ class SessionPlugin:
         try:
             return (yield from self._phase(item, "teardown"))
         finally:
-            self.observer.flush(lambda exchange: exchange.owner.key == key)
-            self._settle_between()
             self.recorder.end(key)
             accounting.forget(key)
             self._handlers.end_test()
@@ -217,38 +231,48 @@ class SessionPlugin:
     def _phase(self, item: pytest.Item, phase: str) -> Wrapper:
         """Run a phase of a test. A refusal that was swallowed fails it all the same."""
         passed = False
-        with self._at_work(Owner(nodeid=item.nodeid, phase=phase, attempt=attempt_of(item))):
-            try:
-                result = yield
-                passed = True
-            except BaseExceptionGroup as group:
-                if group.split(RefusedCall)[1] is None:  # a TaskGroup wraps even a refusal, once for each task
-                    raise RefusedCall((self._refusals or [str(group)])[0]) from None
-                raise
-            finally:
-                refusals, self._refusals = self._refusals, []
-                self._settle_between()
-                if not passed:
-                    self._mention()
+        try:
+            with self._at_work(Owner(nodeid=item.nodeid, phase=phase, attempt=attempt_of(item))):
+                try:
+                    result = yield
+                except BaseExceptionGroup as group:
+                    if group.split(RefusedCall)[1] is None:  # a TaskGroup wraps even a refusal, once for each task
+                        raise RefusedCall((self._refusals or [str(group)])[0]) from None
+                    raise
+                finally:
+                    self._settle_phase(item, phase)
+            passed = not getattr(item, "_excinfo", None)  # of unittest, which keeps it for the report
+        finally:
+            refusals, self._refusals = self._refusals, []
+            if refusals or not passed:
+                self._mention(item)
         if refusals:
             raise RefusedCall(refusals[0])
-        self._judge_telemetry()
+        self._judge_telemetry(item)
         return result
 
-    def _judge_telemetry(self) -> None:
+    def _settle_phase(self, item: pytest.Item, phase: str) -> None:
+        if phase == "teardown":
+            self.observer.flush(lambda exchange: exchange.owner.key == key_of(item))
+        self._settle_between()
+
+    def _judge_telemetry(self, item: pytest.Item) -> None:
         """Telemetry that is wrong is a warning, or, in strict mode, fails a test that would have passed."""
         findings = self._inspector.take()
         if findings and self.settings.strict:
             listing = "\n".join(f"  {one}" for one in findings)
             pytest.fail(f"the telemetry of this test is wrong (llm_strict):\n{listing}", pytrace=False)
-        for one in findings:
-            warnings.warn(one, LLMTelemetryWarning, stacklevel=2)
+        errors = [one for one in findings if not _warn(one, item)]
+        if errors:
+            pytest.fail("\n".join(f"LLMTelemetryWarning: {one}" for one in errors), pytrace=False)
 
-    def _mention(self) -> None:
-        """The same where something else fails already, or where no test runs."""
+    def _mention(self, item: pytest.Item | None = None) -> None:
+        """The same where something else fails already, or where no test runs: there a warning is never an error."""
         for one in self._inspector.take():
-            with suppress(LLMTelemetryWarning):
-                warnings.warn(one, LLMTelemetryWarning, stacklevel=2)
+            if not _warn(one, item):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("always", LLMTelemetryWarning)
+                    _warn(one, item)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Wrapper:
@@ -259,15 +283,23 @@ class SessionPlugin:
                 return (yield)
         owner = Owner(fixture=name, scope=scope)
         before: list[Owner] = []
+        # pytest-rerunfailures sets up again what failed, without a tear-down.
+        self._handlers.drop(self._of_fixtures.pop(fixturedef, ()))
+        attached = self._of_fixtures[fixturedef] = []
         handlers = bus.attachments()
-        attached: list[bus.Attachment] = []
 
         def left() -> None:
             _leave(before)
+            self._handlers.settle_fixture(handlers)
             self._handlers.drop(attached)
+            self._of_fixtures.pop(fixturedef, None)
 
         def leaving() -> None:
+            nonlocal handlers
             before.append(owners.swap(owner))
+            # The test is over: what failed in it is back, for this fixture to detach.
+            self._handlers.bring_back()
+            handlers = bus.attachments()
 
         # Finalizers run last to first: the one that is added after set-up runs before the fixture's own.
         fixturedef.addfinalizer(left)
@@ -283,14 +315,17 @@ class SessionPlugin:
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Wrapper:
         """Judge the run: red if it was otherwise green."""
-        self.observer.flush()
-        self.settle()
+        self._outside_of_tests(self.observer.flush)
+        self._outside_of_tests(self.settle)
         if is_worker(self.config):
+            if self._faults:
+                self.ledger.notes[UNSEEN] = self._faults
             send_to_controller(self.config, self.ledger)
         try:
             return (yield)
         finally:
-            self.settle()
+            self._outside_of_tests(self.settle)
+            self._mention()
             if not is_worker(self.config) and not self.config.option.collectonly:
                 verdicts = self.summary().verdicts
                 if verdicts and session.exitstatus == pytest.ExitCode.OK:
@@ -307,12 +342,17 @@ class SessionPlugin:
         for line in terminal.lines(summary, width=self.config.get_terminal_writer().fullwidth):
             terminalreporter.write_line(line.text, bold=line.bold, red=line.red, yellow=line.yellow)
 
+    @property
+    def _faults(self) -> int:
+        """How often watching failed in this process."""
+        return observers.faults - self._faults_before + self.recorder.faults
+
     def summary(self) -> Summary:
         """The numbers as they stand."""
         return summarise(
             self.ledger,
             self.settings.limits,
-            faults=observers.faults - self._faults_before + self.recorder.faults,
+            faults=self._faults,
             complete=self.complete,
         )
 
@@ -329,6 +369,16 @@ def attempt_of(item: pytest.Item) -> int:
 def key_of(item: pytest.Item) -> Key:
     """What the events of a test are kept under."""
     return (item.nodeid, attempt_of(item))
+
+
+def _warn(what: str, item: pytest.Item | None) -> bool:
+    """Warn, at the place of the test, if there is one. False if the user's filters make it an error."""
+    path, line, _ = ("<outside of tests>", 0, "") if item is None else item.location
+    try:
+        warnings.warn_explicit(what, LLMTelemetryWarning, filename=path, lineno=(line or 0) + 1)
+    except LLMTelemetryWarning:
+        return False
+    return True
 
 
 def _leave(before: list[Owner]) -> None:

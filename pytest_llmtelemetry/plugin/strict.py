@@ -22,25 +22,32 @@ class Inspector:
         self._findings: dict[str, None] = {}
 
     def hear(self, event: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any], place: int) -> None:
-        """Look at one event. This is the tap."""
+        """Look at one event. This is the tap; one that raised would be removed, and nothing be found any more."""
+        try:
+            self._look(event, measurements, metadata)
+        except Exception as error:  # noqa: BLE001 - what somebody emits may be anything
+            self.find(f"an event could not be compared with the catalogue: {bus.qualified_name(error)}")
+
+    def _look(self, event: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
         if event == bus.HANDLER_FAILURE:
             handler = str(metadata.get("handler_id"))
             self._on_failure(handler)
-            self._find(
+            self.find(
                 f"the handler {handler!r} raised {metadata.get('error_type')} on {metadata.get('event')} and was detached"
             )
         elif event == bus.INSTRUMENT_FAILURE:
-            self._find(f"{metadata.get('where')} could not be read: {metadata.get('error_type')}")
+            self.find(f"{metadata.get('where')} could not be read: {metadata.get('error_type')}")
         if self.strict:
             from pytest_llmtelemetry.telemetry.catalogue import problems  # noqa: PLC0415 - a large table
 
             for problem in problems(event, measurements, metadata):
-                self._find(problem)
+                self.find(problem)
 
     def take(self) -> tuple[str, ...]:
         """What was found since the last time, each once."""
-        found, self._findings = tuple(self._findings), {}
-        return found
+        found, self._findings = self._findings, {}  # first of all, for another thread may just find something
+        return tuple(found)
 
-    def _find(self, what: str) -> None:
+    def find(self, what: str) -> None:
+        """Keep this."""
         self._findings.setdefault(what)

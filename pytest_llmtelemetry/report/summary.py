@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 
-from pytest_llmtelemetry.limits.ledger import OWN_THRESHOLD, PROMPT_REFUSED, TRUNCATED, UNCERTAIN, Ledger, Totals
+from pytest_llmtelemetry.limits.ledger import (
+    OWN_THRESHOLD,
+    PROMPT_REFUSED,
+    TRUNCATED,
+    UNCERTAIN,
+    UNSEEN,
+    Ledger,
+    Totals,
+)
 from pytest_llmtelemetry.limits.verdict import Limits, Verdict, judge, over_budget
 from pytest_llmtelemetry.money import MONEY
 from pytest_llmtelemetry.telemetry.names import CACHE_HIT, CACHE_MISS, RESPONSE_TRUNCATED, THRESHOLD, WINDOW_EXCEEDED
@@ -100,6 +108,7 @@ def summarise(ledger: Ledger, limits: Limits, *, faults: int = 0, complete: bool
     """Bring a ledger into the form of the reports."""
     totals = ledger.totals
     notes = ledger.notes
+    faults += notes.get(UNSEEN, 0)
     return Summary(
         totals=totals,
         limits=limits,

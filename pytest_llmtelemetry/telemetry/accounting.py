@@ -10,10 +10,10 @@ order of events that it had when the call was answered.
 
 from __future__ import annotations
 
-import threading
+import os
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
@@ -21,7 +21,8 @@ from typing import Any, Protocol
 
 from pytest_llmtelemetry.facts import FinishReason, Usage
 from pytest_llmtelemetry.telemetry import bus
-from pytest_llmtelemetry.telemetry.claims import Counted, Memory
+from pytest_llmtelemetry.telemetry.claims import Counted, Memory, Shelf
+from pytest_llmtelemetry.telemetry.locks import lock
 from pytest_llmtelemetry.telemetry.names import COST_CALCULATED
 from pytest_llmtelemetry.telemetry.spans import Span, current_span
 
@@ -97,7 +98,7 @@ class Owner(Protocol):
 
 
 _waiting: deque[tuple[AccountedCall, int, Counted]] = deque()
-_settling = threading.RLock()
+_settling = lock()
 _pricer: Pricer | None = None
 
 
@@ -149,7 +150,7 @@ def account(call: AccountedCall) -> bool:
     Its event follows at once, or when :func:`settle` is called.
     """
     seen = _counted(call, reported=False)
-    if not _memory.see(seen):
+    if not _memory.see(seen, _shelves(_around(call.span))):
         return False
     _enqueue(call, seen)
     return True
@@ -173,7 +174,13 @@ def report(call: AccountedCall) -> Receipt:
     """Count a call that an application reports, unless it is counted already, or states neither usage nor cost."""
     mine = _counted(call, reported=True)
     states_something = call.billable.usage is not None or call.billable.stated_cost_usd is not None
-    known = _memory.claim(mine, keep=states_something)
+    span = call.span
+    known = _memory.claim(
+        mine,
+        keep=states_something,
+        inside=None if span is None else span.shelf,
+        shelves=_shelves(_around(span)),
+    )
     if known is not None:
         before = known.from_cache or known.ended < mine.began
         return Receipt(known.span_id, is_news=False, was_paid_before=before, emit=lambda: None)
@@ -184,7 +191,8 @@ def report(call: AccountedCall) -> Receipt:
 
 def recall(response_id: str | None, model: str | None, usage: Usage | None) -> None:
     """An answer came out of an application's cache: who passes it on reports a call that is not made now."""
-    around, place = current_span(), bus.ticket()
+    here, place = current_span(), bus.ticket()
+    around = () if here is None else (here, *here.ancestors)
     _memory.add(
         Counted(
             scope=_scope(_whose()),
@@ -194,10 +202,11 @@ def recall(response_id: str | None, model: str | None, usage: Usage | None) -> N
             span_id=None,
             began=place,
             ended=place,
-            around=() if around is None else (around.place, *(one.place for one in around.ancestors)),
+            around=tuple(one.place for one in around),
             reported=False,
             from_cache=True,
-        )
+        ),
+        _shelves(around),
     )
 
 
@@ -225,11 +234,17 @@ def settle() -> None:
 
 
 def _enqueue(call: AccountedCall, counted: Counted) -> None:
-    _waiting.append((call, bus.ticket(), counted))
+    # Without its span, which holds the whole result: it may wait for long.
+    ids = {} if call.span is None else call.span.ids
+    _waiting.append((replace(call, span=None, metadata={**ids, **call.metadata}), bus.ticket(), counted))
     # Without a pricer nobody will ever know more, and nobody may ever settle.
     if _pricer is None or _pricer.ready or len(_waiting) > _LONGEST_QUEUE:
         settle()
 
+
+if hasattr(os, "register_at_fork"):
+    # What the parent's calls cost is told by the parent.
+    os.register_at_fork(after_in_child=_waiting.clear)
 
 _LONGEST_QUEUE = 10_000
 """A production system that never loads its prices must not grow."""
@@ -245,10 +260,19 @@ def _counted(call: AccountedCall, *, reported: bool) -> Counted:
         span_id=None if span is None else span.id,
         began=place if span is None else span.place,
         ended=place,
-        around=() if span is None else tuple(one.place for one in span.ancestors),
+        around=tuple(one.place for one in _around(span)),
         operation=call.billable.operation,
         reported=reported,
     )
+
+
+def _around(span: Span | None) -> tuple[Span, ...]:
+    return () if span is None else tuple(span.ancestors)
+
+
+def _shelves(around: Iterable[Span]) -> list[Shelf]:
+    """Of the spans that may still report what is counted inside of them."""
+    return [one.shelf for one in around if one.shelf is not None and not one.ended]
 
 
 def _scope(owner: Owner | None) -> object:
@@ -291,6 +315,4 @@ def _emit(call: AccountedCall, place: int, counted: Counted) -> None:
         metadata["partial"] = True
     if call.owner is not None:
         metadata["owner"] = call.owner
-    if call.span is not None:
-        metadata |= call.span.ids
     bus.execute(COST_CALCULATED, {"cost_usd": price.cost_usd, **counts}, {**metadata, **call.metadata}, at=place)

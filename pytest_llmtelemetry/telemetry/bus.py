@@ -10,15 +10,16 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
-import threading
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from pytest_llmtelemetry.errors import HandlerExistsError, HandlerNotFoundError
 from pytest_llmtelemetry.telemetry import clock
+from pytest_llmtelemetry.telemetry.locks import lock
 
 
 Handler = Callable[[str, Mapping[str, Any], Mapping[str, Any], Any], object]
@@ -47,12 +48,14 @@ class Attachment:
     config: Any = None
 
 
-_lock = threading.RLock()
-_attachments: tuple[Attachment, ...] = ()
+_Attachments = tuple[Attachment, ...]
+
+_lock = lock()
+_attachments: _Attachments = ()
 _taps: tuple[Tap, ...] = ()
 # Resolved once per change: event -> its handlers. Replaced whole, so that a dispatch
 # that is under way keeps the list it began with.
-_by_event: dict[str, tuple[Attachment, ...]] = {}
+_by_event: dict[str, _Attachments] = {}
 
 _tickets = itertools.count(1)
 
@@ -72,18 +75,20 @@ def attach(handler_id: str, event: str, handler: Handler, config: Any = None) ->
 def attach_many(handler_id: str, events: Iterable[str], handler: Handler, config: Any = None) -> Callable[[], None]:
     """Like :func:`attach`, for several events under one id."""
     added = _prepare(handler_id, events, handler, config)
-    with _lock:
-        if any(one.handler_id == handler_id for one in _attachments):
+
+    def add(now: _Attachments) -> _Attachments:
+        if any(one.handler_id == handler_id for one in now):
             raise HandlerExistsError(f"a handler {handler_id!r} is attached already; detach it first")
-        _set_attachments((*_attachments, *added))
+        return (*now, *added)
+
+    _change(add)
     return functools.partial(_remove, added)
 
 
 def replace(handler_id: str, events: Iterable[str], handler: Handler, config: Any = None) -> Callable[[], None]:
     """Like :func:`attach_many`, in place of the handler that has the id, if there is one."""
     added = _prepare(handler_id, events, handler, config)
-    with _lock:
-        _set_attachments((*(one for one in _attachments if one.handler_id != handler_id), *added))
+    _change(lambda now: (*_without(handler_id, now), *added))
     return functools.partial(_remove, added)
 
 
@@ -104,9 +109,8 @@ def _prepare(handler_id: str, events: Iterable[str], handler: Handler, config: A
 
 
 def _remove(added: tuple[Attachment, ...]) -> None:
-    with _lock:
-        # By identity: the same handler may have been detached and attached again since.
-        _set_attachments(tuple(one for one in _attachments if all(one is not mine for mine in added)))
+    # By identity: the same handler may have been detached and attached again since.
+    _change(lambda now: tuple(one for one in now if all(one is not mine for mine in added)))
 
 
 def detach(handler_id: str) -> None:
@@ -115,12 +119,15 @@ def detach(handler_id: str) -> None:
     Raises:
         HandlerNotFoundError: no handler of that id is attached.
     """
-    with _lock:
-        kept = tuple(one for one in _attachments if one.handler_id != handler_id)
-        if len(kept) == len(_attachments):
-            known = ", ".join(sorted({repr(one.handler_id) for one in _attachments})) or "none"
+
+    def remove(now: _Attachments) -> _Attachments:
+        kept = _without(handler_id, now)
+        if len(kept) == len(now):
+            known = ", ".join(sorted({repr(one.handler_id) for one in now})) or "none"
             raise HandlerNotFoundError(f"no handler {handler_id!r} is attached; attached are: {known}")
-        _set_attachments(kept)
+        return kept
+
+    _change(remove)
 
 
 def list_handlers(prefix: str = "") -> list[Attachment]:
@@ -172,8 +179,7 @@ def attachments() -> tuple[Attachment, ...]:
 
 def restore(attachments: Iterable[Attachment]) -> None:
     """Attach exactly this: what :func:`attachments` returned at another time, or a part of it."""
-    with _lock:
-        _set_attachments(tuple(attachments))
+    _set_attachments(tuple(attachments))
 
 
 def ticket() -> int:
@@ -212,19 +218,41 @@ def _dispatch(
         try:
             hear(event, measurements, metadata, place)
         except Exception as error:  # noqa: BLE001 - a listener must not harm the emitter
+            if _is_out_of_stack(error, hear):
+                continue
             _remove_tap(hear)
             _announce_failure(getattr(hear, "__qualname__", repr(hear)), event, error)
     for one in handlers:
         try:
             one.handler(event, measurements, metadata, one.config)
         except Exception as error:  # noqa: BLE001 - a listener must not harm the emitter
-            with _lock:
-                _set_attachments(tuple(other for other in _attachments if other.handler_id != one.handler_id))
+            if _is_out_of_stack(error, one):
+                continue
+            _change(functools.partial(_without, one.handler_id))
             _announce_failure(one.handler_id, event, error)
 
 
+def _is_out_of_stack(error: Exception, listener: object) -> bool:
+    """True if somebody else has used up the stack: a handler is not detached because an application recurses."""
+    if not isinstance(error, RecursionError):
+        return False
+    frame, depth = sys._getframe(1).f_back, 0  # noqa: SLF001 - the only way to see how deep we are
+    while frame is not None:
+        if frame.f_code is _dispatch.__code__:  # a dispatch that is under way further out
+            here = frame.f_locals
+            if here.get("one", here.get("hear")) is listener:
+                return False  # it emits what it hears
+        frame, depth = frame.f_back, depth + 1
+    return depth > sys.getrecursionlimit() // 2
+
+
+def _log_error(message: str, *args: object, error: Exception) -> None:
+    with suppress(Exception):  # a handler of logging may raise, and that would reach the emitter
+        _log.error(message, *args, exc_info=error)
+
+
 def _announce_failure(handler_id: str, event: str, error: Exception) -> None:
-    _log.error("Handler %r failed on %s and has been detached", handler_id, event, exc_info=error)
+    _log_error("Handler %r failed on %s and has been detached", handler_id, event, error=error)
     execute(
         HANDLER_FAILURE,
         {"monotonic_time_ns": clock.now_ns(), "system_time_ns": clock.wall_ns()},
@@ -234,7 +262,7 @@ def _announce_failure(handler_id: str, event: str, error: Exception) -> None:
 
 def report_failure(where: str, error: Exception) -> None:
     """Say that instrumentation itself failed, without harm to the code that it watches."""
-    _log.error("%s failed; the code that it instruments goes on", where, exc_info=error)
+    _log_error("%s failed; the code that it instruments goes on", where, error=error)
     execute(
         INSTRUMENT_FAILURE,
         {"monotonic_time_ns": clock.now_ns(), "system_time_ns": clock.wall_ns()},
@@ -254,9 +282,25 @@ def _remove_tap(fn: Tap) -> None:
         _taps = tuple(one for one in _taps if one is not fn)
 
 
-def _set_attachments(attachments: tuple[Attachment, ...]) -> None:
+def _without(handler_id: str, attachments: _Attachments) -> _Attachments:
+    return tuple(one for one in attachments if one.handler_id != handler_id)
+
+
+def _set_attachments(attachments: _Attachments) -> None:
+    _change(lambda _: attachments)
+
+
+def _change(update: Callable[[_Attachments], _Attachments]) -> None:
     global _attachments, _by_event
-    by_event: dict[str, tuple[Attachment, ...]] = {}
-    for one in attachments:
-        by_event[one.event] = (*by_event.get(one.event, ()), one)
-    _attachments, _by_event = attachments, by_event
+    with _lock:
+        while True:
+            before = _attachments
+            after = update(before)
+            by_event: dict[str, list[Attachment]] = {}
+            for one in after:
+                by_event.setdefault(one.event, []).append(one)
+            resolved = {event: tuple(found) for event, found in by_event.items()}
+            # A signal handler or a finaliser may attach something while we are at it, in this very thread.
+            if _attachments is before:
+                _attachments, _by_event = after, resolved
+                return

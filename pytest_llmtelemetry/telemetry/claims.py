@@ -8,14 +8,14 @@ and executors lose the context, and clocks may stand still.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from pytest_llmtelemetry.facts import Usage
 from pytest_llmtelemetry.money import MONEY
+from pytest_llmtelemetry.telemetry.locks import lock
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -60,23 +60,38 @@ class Counted:
         return report.began in self.around
 
 
-class Memory:
-    """The last calls that were counted."""
+Shelf = deque[Counted]
+"""The last calls that were counted, of everybody or inside of one span."""
 
-    def __init__(self, size: int = 1000) -> None:
-        self._calls: deque[Counted] = deque(maxlen=size)
-        # Reentrant, because a finaliser of the application may report while we hold it.
-        self._lock = threading.RLock()
+_LONGEST_SHELF = 1000
+
+
+def shelf() -> Shelf:
+    """A shelf for a span that will report: what is counted inside of it is not pushed out by others."""
+    return deque(maxlen=_LONGEST_SHELF)
+
+
+class Memory:
+    """The last calls that were counted.
+
+    ``shelves`` are those of the spans around a call, on which it is remembered too: they may
+    be open for long, while thousands of others are counted.
+    """
+
+    def __init__(self, size: int = _LONGEST_SHELF) -> None:
+        self._calls: Shelf = deque(maxlen=size)
+        self._lock = lock()
 
     def __len__(self) -> int:
         return len(self._calls)
 
-    def add(self, call: Counted) -> None:
+    def add(self, call: Counted, shelves: Iterable[Shelf] = ()) -> None:
         """Remember a call that nobody has to recognise now."""
         with self._lock:
-            self._calls.append(call)
+            for one in (self._calls, *shelves):
+                one.append(call)
 
-    def see(self, seen: Counted) -> bool:
+    def see(self, seen: Counted, shelves: Iterable[Shelf] = ()) -> bool:
         """Remember a call that was seen on the wire; false if an application has reported it already.
 
         Reports may be first: a stream may be closed after the span in which it was read.
@@ -88,28 +103,31 @@ class Memory:
                 if _same_id(one, seen) or _counts_agree(seen.usage, one.usage) or _stand_together(seen, one):
                     one.reported = False
                     return False
-            self._calls.append(seen)
+            self.add(seen, shelves)
             return True
 
-    def claim(self, report: Counted, *, keep: bool) -> Counted | None:
+    def claim(
+        self, report: Counted, *, keep: bool, inside: Shelf | None = None, shelves: Iterable[Shelf] = ()
+    ) -> Counted | None:
         """The call that a report speaks of, if it is counted already.
 
         Args:
             keep: the report states what is to be counted, and is remembered if it is news.
+            inside: the shelf of the reporting span.
         """
         with self._lock:
-            known = self._known(report.scope)
+            known = self._known(report.scope, inside)
             calls = _find(report, known)
             if not calls:
                 if keep:
-                    self._calls.append(report)
+                    self.add(report, shelves)
                 return None
             if keep:
                 for one in calls:
                     one.claimed_at = report.began if one.claimed_at is None else min(one.claimed_at, report.began)
             if keep and not any(_same_id(one, report) for one in known):
                 report.speaks_of = calls
-                self._calls.append(report)
+                self.add(report, shelves)
             return calls[0]
 
     def forget(self, scope: object) -> None:
@@ -130,9 +148,15 @@ class Memory:
             total = MONEY.add(total, call.cost_usd)
         return None if newest is None else total
 
-    def _known(self, scope: object) -> list[Counted]:
-        """The calls of a scope, newest first."""
-        return [one for one in reversed(self._calls) if one.scope == scope]
+    def _known(self, scope: object, inside: Shelf | None = None) -> list[Counted]:
+        """The calls of a scope, newest first, then those inside of a span that others have pushed out."""
+        # Copies, because a finaliser of the application may report meanwhile, in this very thread.
+        last = self._calls.copy()
+        known = [one for one in reversed(last) if one.scope == scope]
+        if inside:
+            here = set(map(id, last))
+            known += [one for one in reversed(inside.copy()) if one.scope == scope and id(one) not in here]
+        return known
 
 
 def _find(report: Counted, known: Sequence[Counted]) -> tuple[Counted, ...]:

@@ -7,7 +7,8 @@ generator's own code runs, not while its user looks at an item.
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, Callable, Generator
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -27,6 +28,7 @@ Begin = Callable[[tuple[Any, ...], dict[str, Any]], Work]
 
 def around_generator(fn: Callable[..., Generator[Any, Any, Any]], begin: Begin) -> Callable[..., Any]:
     """Wrap a generator function. What is sent and thrown is passed on; to be closed is an end like any other."""
+    is_over = sys.is_finalizing  # known here, because the modules are empty when the process ends
 
     @functools.wraps(fn)
     def run(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
@@ -41,6 +43,8 @@ def around_generator(fn: Callable[..., Generator[Any, Any, Any]], begin: Begin) 
                 try:
                     step, value = inner.send, (yield item)
                 except GeneratorExit:
+                    if is_over():
+                        raise  # what is inside closes itself
                     with work.current():
                         inner.close()
                     raise
@@ -50,7 +54,8 @@ def around_generator(fn: Callable[..., Generator[Any, Any, Any]], begin: Begin) 
             work.finish(stop.value, None)
             return stop.value
         except GeneratorExit:
-            work.finish(None, None)
+            if not is_over():
+                work.finish(None, None)
             raise
         except BaseException as error:
             work.finish(None, error)
@@ -63,12 +68,14 @@ def around_generator(fn: Callable[..., Generator[Any, Any, Any]], begin: Begin) 
 
 def around_async_generator(fn: Callable[..., AsyncGenerator[Any, Any]], begin: Begin) -> Callable[..., Any]:
     """The same for an async generator function."""
+    is_over = sys.is_finalizing
 
     @functools.wraps(fn)
     async def run(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         inner = fn(*args, **kwargs)
         work = begin(args, kwargs)
-        step: Callable[[Any], Any] = inner.asend
+        first = _first_step(inner)
+        step: Callable[[Any], Any] = lambda _: first  # noqa: E731 - like the steps that follow
         value: Any = None
         try:
             while True:
@@ -77,6 +84,8 @@ def around_async_generator(fn: Callable[..., AsyncGenerator[Any, Any]], begin: B
                 try:
                     step, value = inner.asend, (yield item)
                 except GeneratorExit:
+                    if is_over():
+                        raise  # what is inside closes itself
                     with work.current():
                         await inner.aclose()
                     raise
@@ -85,7 +94,8 @@ def around_async_generator(fn: Callable[..., AsyncGenerator[Any, Any]], begin: B
         except StopAsyncIteration:
             work.finish(None, None)
         except GeneratorExit:
-            work.finish(None, None)
+            if not is_over():
+                work.finish(None, None)
             raise
         except BaseException as error:
             work.finish(None, error)
@@ -94,3 +104,13 @@ def around_async_generator(fn: Callable[..., AsyncGenerator[Any, Any]], begin: B
             value = None  # an exception that was thrown in and this frame would keep each other alive
 
     return run
+
+
+def _first_step(inner: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
+    """The first step of a generator that no event loop knows: it would close this one and the one around it at once."""
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        return inner.asend(None)  # the hooks are asked now, and never again
+    finally:
+        sys.set_asyncgen_hooks(*hooks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
@@ -65,12 +66,19 @@ def log_event(event: str, measurements: Mapping[str, Any], metadata: Mapping[str
     """Write one line, such as ``llm.chat.call.stop in 12.3 ms provider=openai model=gpt-4o``."""
     failed = metadata.get("success") is False or event.endswith(".exception") or event in _ALARMING
     at = max(level, logging.WARNING) if failed else level
-    if not _log.isEnabledFor(at):
+    if not _log.isEnabledFor(at) or getattr(_writing, "now", False):
         return
     about = {key: value for key, value in metadata.items() if key != "owner"}
     fields = {"llm_event": event, "llm_measurements": _public(measurements), "llm_metadata": _public(about)}
-    _log.log(at, "%s", line(event, measurements, about), extra=fields)
+    _writing.now = True
+    try:
+        _log.log(at, "%s", line(event, measurements, about), extra=fields)
+    finally:
+        _writing.now = False
 
+
+_writing = threading.local()
+"""A handler of logging may be instrumented itself: what it emits is not logged, or it would never end."""
 
 _ALARMING = frozenset({THRESHOLD, bus.HANDLER_FAILURE, bus.INSTRUMENT_FAILURE})
 _HIDDEN = frozenset({"duration_ns", "monotonic_time_ns", "system_time_ns", "span_id", "parent_id"})

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from pytest_llmtelemetry.facts import FinishReason
 from pytest_llmtelemetry.redaction import scrub
 from pytest_llmtelemetry.telemetry import accounting, bus, clock
+from pytest_llmtelemetry.telemetry.claims import shelf
 from pytest_llmtelemetry.telemetry.names import (
     APPLICATION,
     CHAT,
@@ -79,7 +80,7 @@ def instrument_provider(
     ...     span.result = {"id": "chatcmpl-7", "usage": {"prompt_tokens": 10, "completion_tokens": 2}}
     """
     given = _NOTHING if opts is None else opts
-    kept = {key: given[key] for key in ("temperature", "max_tokens") if isinstance(given.get(key), int | float)}
+    kept = {key: given[key] for key in ("temperature", "max_tokens") if issubclass(type(given.get(key)), int | float)}
     about = kept | {"operation": operation, "stream": bool(given.get("stream", False)), "source": APPLICATION}
     return Instrumented(REQUEST, lambda *args, **kwargs: _who(provider, model, args, kwargs, asked=True) | about)
 
@@ -124,7 +125,11 @@ def instrument_http(method: str, url: object, **opts: Any) -> SpanContext:
     >>> span.metadata["url"], span.metadata["status"], span.measurements["response_bytes"]
     ('https://api.example.com/v1/chat', 200, 2)
     """
-    kept = {key: opts[key] for key in ("provider", "timeout", "stream") if isinstance(opts.get(key), str | int | float)}
+    kept = {
+        key: opts[key]
+        for key in ("provider", "timeout", "stream")
+        if issubclass(type(opts.get(key)), str | int | float)
+    }
     sent = next((size for key in ("content", "data", "body") if (size := size_of(opts.get(key))) is not None), None)
     return InstrumentedHTTP(
         HTTP,
@@ -166,6 +171,12 @@ class Reading(SpanContext):
 
 class Instrumented(Reading):
     """A call of a model."""
+
+    def _begin(self, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] = _NOTHING) -> Span:
+        span = super()._begin(args, kwargs)
+        if span.name in _OPERATIONS:
+            span.shelf = shelf()
+        return span
 
     def _read(self, span: Span) -> accounting.Receipt | None:
         facts = read_result(span.result)
@@ -252,9 +263,24 @@ def _announce_truncation(span: Span) -> None:
 
 def size_of(value: object) -> int | None:
     """Bytes of a text or of bytes; ``None`` for anything else, whose size nobody knows."""
-    if isinstance(value, str):
-        return len(value.encode("utf-8", "surrogatepass"))
-    return len(value) if isinstance(value, bytes | bytearray | memoryview) else None
+    try:
+        if isinstance(value, str):
+            return _utf8_size(value)
+        if isinstance(value, memoryview):
+            return value.nbytes
+        return len(value) if isinstance(value, bytes | bytearray) else None
+    except Exception:  # noqa: BLE001 - a view that was released, or an object of the application's own
+        return None
+
+
+def _utf8_size(text: str) -> int:
+    if text.isascii():
+        return len(text)
+    # By parts: a text may be large, and is not copied whole.
+    return sum(len(text[at : at + _PART].encode("utf-8", "surrogatepass")) for at in range(0, len(text), _PART))
+
+
+_PART = 1 << 16
 
 
 def public_url(url: object) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -19,6 +18,7 @@ from pytest_llmtelemetry.telemetry.dashboard import (
     is_number,
     name_of,
 )
+from pytest_llmtelemetry.telemetry.locks import lock
 from pytest_llmtelemetry.telemetry.names import CHAT, EMBEDDING, REQUEST
 from pytest_llmtelemetry.telemetry.spans import current_span
 
@@ -57,13 +57,14 @@ class Metrics:
     def __init__(self, capacity: int = 100_000) -> None:
         if type(capacity) is not int or capacity < 1:
             raise ValueError(f"Metrics(capacity={capacity!r}): give a whole number above zero")
-        # Reentrant, because a finaliser of the application may emit while we hold it.
-        self._lock = threading.RLock()
+        self._lock = lock()
         self._samples: deque[Sample] = deque(maxlen=capacity)
         self._seen = 0
-        self._open: dict[tuple[str, int], _Open] = {}
-        self._requests: dict[int, int] = {}  # the last that ended: span id -> its number among the samples seen
-        self._circuits: dict[str, str] = {}
+        self._open: OrderedDict[tuple[str, int], _Open] = OrderedDict()
+        self._requests: OrderedDict[int, int] = (
+            OrderedDict()
+        )  # the last that ended: span id -> its number among the samples seen
+        self._circuits: OrderedDict[str, str] = OrderedDict()
 
     def hear(
         self, event: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any], config: Any = None
@@ -115,9 +116,10 @@ class Metrics:
         accounting.settle()
         with self._lock:
             now = clock.now_ns()
-            samples, lost = list(self._samples), self._seen - len(self._samples)
-            opened, circuits = list(self._open.values()), dict(self._circuits)
-        kept, complete = samples, lost == 0
+            samples = self._samples.copy()  # not list(): a finaliser may emit in between
+            lost = self._seen - len(samples)
+            opened, circuits = self._open.copy().values(), self._circuits.copy()
+        kept, complete = list(samples), lost == 0
         if window_ms is not None:
             since = now - round(window_ms * 1_000_000)
             # Later than now is on another clock: a test's own was set or taken away.
@@ -193,12 +195,12 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-def _remember(known: dict[K, V], key: K, value: V, most: int) -> None:
+def _remember(known: OrderedDict[K, V], key: K, value: V, most: int) -> None:
     """Add to what is known, and forget the oldest if that is too much."""
     known.pop(key, None)
     known[key] = value
     if len(known) > most:
-        del known[next(iter(known))]
+        known.popitem(last=False)  # in one step: a signal handler may emit at any time, in this very thread
 
 
 _metrics = Metrics()

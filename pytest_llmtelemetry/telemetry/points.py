@@ -62,8 +62,12 @@ class Point:
         return self.__exit__(kind, error, traceback)
 
     def __call__(self, fn: Callable[P, R]) -> Callable[P, R]:
-        wrapped: Any
-        if inspect.isgeneratorfunction(fn):
+        wrapped: Any = fn
+        if isinstance(wrapped, classmethod | staticmethod):
+            wrapped = type(wrapped)(self(wrapped.__func__))
+        elif not callable(wrapped):
+            raise TypeError(f"cannot instrument {fn!r}, which cannot be called; decorate the function below it")
+        elif inspect.isgeneratorfunction(fn):
             wrapped = around_generator(fn, self._call)
         elif inspect.isasyncgenfunction(fn):
             wrapped = around_async_generator(fn, self._call)
@@ -113,12 +117,13 @@ class _Work:
     def do(self, fn: Callable[[], R]) -> R:
         """Call ``fn``, and return what it returns. What is awaitable is over when it was awaited."""
         result = fn()
-        if not inspect.isawaitable(result):
+        # Of the type, because to ask a lazy object for its class may do its work.
+        if not issubclass(type(result), Awaitable):
             self.finish(result, None)
         elif hasattr(result, "add_done_callback"):  # a future is returned as it is: it can be cancelled, for example
             result.add_done_callback(self._finish_future)
         else:
-            return cast("R", self.finish_later(result))
+            return cast("R", self.finish_later(cast("Awaitable[Any]", result)))
         return result
 
     async def finish_later(self, work: Awaitable[Any]) -> Any:

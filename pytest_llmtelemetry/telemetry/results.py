@@ -203,7 +203,7 @@ def cents(value: object) -> Decimal | None:
 
 # -- the rest ------------------------------------------------------------------------------
 
-_LONGEST_ERROR = 200
+_LONGEST_ERROR, _LONGEST_SCRUBBED = 200, 10_000
 
 
 def _read_error(error: object) -> str | None:
@@ -214,7 +214,8 @@ def _read_error(error: object) -> str | None:
         return "error"
     said = (_word(part) for part in (error, *(look(error, key) for key in ("code", "type", "message"))))
     kind = bus.qualified_name(error) if isinstance(error, BaseException) else type(error).__name__
-    return scrub(next((word for word in said if word is not None), kind))[:_LONGEST_ERROR]
+    word = next((word for word in said if word is not None), kind)
+    return scrub(word[:_LONGEST_SCRUBBED])[:_LONGEST_ERROR]  # no credential is that long, but a page may be
 
 
 def _word(value: object) -> str | None:

@@ -31,18 +31,26 @@ def instrument_session_add_message(session_id: str, message: object, tokens: int
     measurements: dict[str, int] = {}
     if tokens is not None:
         measurements["tokens"] = tokens
-    length = _length(message if isinstance(message, str) else look(message, "content"))
-    if length is not None:
-        measurements["content_length"] = length
-    role = look(message, "role")
-    role = role.value if isinstance(role, Enum) else role
-    about = {"session_id": session_id} | ({"role": role} if isinstance(role, str) else {})
+    about = {"session_id": session_id}
+    try:
+        length = _length(message if isinstance(message, str) else look(message, "content"))
+        if length is not None:
+            measurements["content_length"] = length
+        role = look(message, "role")
+        role = role.value if isinstance(role, Enum) else role
+        about |= {"role": role} if isinstance(role, str) else {}
+    except Exception as error:  # noqa: BLE001 - the message is the application's
+        bus.report_failure(f"the message of {ADDED}", error)
     bus.execute(ADDED, measurements, about)
 
 
 def instrument_session_token_usage(session_id: str, result: object) -> None:
     """A conversation has used tokens: ``llm.session.token_usage.updated``, with the usage that a result states."""
-    usage = read_result(result).usage
+    try:
+        usage = read_result(result).usage
+    except Exception as error:  # noqa: BLE001 - the result is the application's
+        bus.report_failure(f"the result of {USED}", error)
+        return
     if usage is None:
         return
     counts = {key: usage.counts()[key] for key in ("input_tokens", "output_tokens", "total_tokens")}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from pytest_llmtelemetry.money import MONEY
 from pytest_llmtelemetry.redaction import scrub
@@ -71,11 +71,11 @@ def tool_call(tool: str, arguments: object = None, **metadata: Any) -> None:
 
     >>> tool_call("search", '{"q": "x"}')
     """
-    if isinstance(arguments, Mapping):
-        try:
+    try:
+        if isinstance(arguments, Mapping):
             arguments = json.dumps(dict(arguments), default=str, ensure_ascii=False)
-        except Exception:  # noqa: BLE001 - values of the application's own, of which only the size is wanted
-            arguments = None
+    except Exception:  # noqa: BLE001 - values of the application's own, of which only the size is wanted
+        arguments = None
     bus.execute(TOOL, {"arguments_bytes": size_of(arguments)}, here({**metadata, "tool": tool}))
 
 
@@ -107,9 +107,10 @@ def check_cost_threshold(cost: Money | None, threshold: Money, *, scope: str = "
 
 
 def _word(reason: object) -> object:
-    if isinstance(reason, BaseException):
-        return bus.qualified_name(reason)
-    return scrub(reason) if isinstance(reason, str) else reason
+    kind = type(reason)  # not what it says: an object of the application's may raise when it is asked
+    if issubclass(kind, BaseException):
+        return bus.qualified_name(cast("BaseException", reason))
+    return scrub(str(reason)) if issubclass(kind, str) else reason
 
 
 def here(metadata: Mapping[str, Any]) -> dict[str, Any]:

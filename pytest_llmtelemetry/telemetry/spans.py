@@ -39,6 +39,7 @@ class Span:
         "parent",
         "place",
         "result",
+        "shelf",
         "started_ns",
     )
 
@@ -59,6 +60,8 @@ class Span:
         """What came of it; instrumentation reads usage and cost out of it."""
         self.owner: Any = None
         """Whose work it is; set by instrumentation, for accounting."""
+        self.shelf: Any = None
+        """Where accounting remembers the calls inside of it, if it will report them; set by instrumentation."""
         self._ended = False
         times = {"monotonic_time_ns": self._clock.now_ns(), "system_time_ns": self._clock.wall_ns()}
         self.started_ns = times["monotonic_time_ns"]
@@ -211,7 +214,11 @@ class SpanContext:
 
     def __call__(self, fn: Callable[P, R]) -> Callable[P, R]:
         wrapped: Any = fn
-        if inspect.isgeneratorfunction(fn):
+        if isinstance(wrapped, classmethod | staticmethod):
+            wrapped = type(wrapped)(self(wrapped.__func__))
+        elif not callable(wrapped):
+            raise TypeError(f"cannot instrument {fn!r}, which cannot be called; decorate the function below it")
+        elif inspect.isgeneratorfunction(fn):
             wrapped = around_generator(fn, self._call)
         elif inspect.isasyncgenfunction(fn):
             wrapped = around_async_generator(fn, self._call)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType, TracebackType
 from typing import Any, TypeVar, overload
@@ -91,9 +92,10 @@ class _Proxy:
             raise AttributeError(name)
         return getattr(self._stream, name)
 
-    def __del__(self) -> None:
+    def __del__(self, _is_over: Callable[[], bool] = sys.is_finalizing) -> None:
         watch = self.__dict__.get("_watch")
-        if watch is not None and not watch.span.ended:
+        # At the end of the process nobody reads events, and the modules are empty.
+        if watch is not None and not watch.span.ended and not _is_over():
             dropped.leave(functools.partial(watch.end, Ended.ABANDONED, at_ns=watch.span.now_ns()))
 
 

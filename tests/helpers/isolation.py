@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -49,14 +48,9 @@ def heard() -> Iterator[list[Event]]:
 
 @pytest.fixture
 def hasty_threads() -> Iterator[None]:
-    """Threads take turns often, so that races are met.
-
-    Not where each thread begins by installing a tracer, as under coverage: Python cannot do
-    that in two threads at once, and a thread would die of it before it has begun.
-    """
+    """Threads take turns often, so that races are met."""
     interval = sys.getswitchinterval()
-    if threading.gettrace() is None:
-        sys.setswitchinterval(1e-6)
+    sys.setswitchinterval(1e-6)
     try:
         yield
     finally:

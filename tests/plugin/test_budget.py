@@ -194,6 +194,31 @@ def test_workers_are_added_up(run: Run) -> None:
     assert "$0.00084" in report_of(over)[-1]
 
 
+@pytest.mark.parametrize("options", [(), ("-n1",)], ids=["here", "in a worker"])
+def test_watching_that_failed_leaves_a_budget_unproven(run: Run, options: tuple[str, ...]) -> None:
+    """What could not be seen may have cost something; a worker says so to the controller."""
+    result = run(
+        """
+from pytest_llmtelemetry import telemetry
+
+class Odd:
+    def __hash__(self):
+        return 1
+
+    def __eq__(self, other):
+        raise RuntimeError
+
+def test_it():
+    telemetry.execute(Odd())
+""",
+        "--llm-budget=5",
+        *options,
+        plugins=("xdist",),
+    )
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["not seen   watching failed 1 time; please report it"])
+
+
 def test_lost_worker_leaves_the_budget_unproven(run: Run) -> None:
     """What a crashed worker spent is not known, so the total is a lower bound."""
     source = "import os\n" + ONE_CALL + "\ndef test_crash():\n    os._exit(1)\n"

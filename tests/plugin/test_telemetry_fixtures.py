@@ -448,3 +448,28 @@ def test_it(llm_events, n):
     result.assert_outcomes(passed=2)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["LLM budget exceeded by $0.1000: $0.3000 of $0.2000"])
+
+
+def test_open_streams_whose_ids_are_the_same(run: Run) -> None:
+    """Streams that began under different clocks, and so under one id, are each ended and counted."""
+    result = run(
+        HEAD
+        + """
+import httpx2
+from pytest_llmtelemetry.telemetry.clock import FixedClock, set_clock
+
+BODY = {"model": "gpt-4o-mini", "stream": True, "messages": [{"role": "user", "content": "Hi"}]}
+
+def test_it(llm_mock):
+    llm_mock.openai.chat("Hi", input_tokens=10, output_tokens=2)
+    kept = []
+    for _ in range(2):
+        undo = set_clock(FixedClock())
+        client = httpx2.Client(trust_env=False)
+        request = client.build_request("POST", "https://api.openai.com/v1/chat/completions", json=BODY)
+        kept.append(client.send(request, stream=True))
+        undo()
+"""
+    )
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["openai *gpt-4o-mini * 2 *"])
