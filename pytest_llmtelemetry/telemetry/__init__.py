@@ -23,7 +23,7 @@ from pytest_llmtelemetry.telemetry.bus import (
     execute,
     list_handlers,
 )
-from pytest_llmtelemetry.telemetry.clock import FixedClock
+from pytest_llmtelemetry.telemetry.clock import FixedClock, set_clock
 
 # Not lazy, because it is the name of a module too: whoever came first would win.
 from pytest_llmtelemetry.telemetry.instrument import embedding_call, instrument, instrument_http, instrument_provider
@@ -138,6 +138,7 @@ __all__ = [
     "list_handlers",
     "rate_limit_hit",
     "retry_attempt",
+    "set_clock",
     "set_pricer",
     "span",
     "tool_call",

@@ -57,8 +57,12 @@ def instrument_session_token_usage(session_id: str, result: object) -> None:
     bus.execute(USED, counts, {"session_id": session_id})
 
 
-def instrument_session_cleared(session_id: str, message_count: int) -> None:
-    """A conversation is emptied of so many messages: ``llm.session.cleared``."""
+def instrument_session_cleared(session_id: str, message_count: int | None = None) -> None:
+    """A conversation is emptied: ``llm.session.cleared``.
+
+    Args:
+        message_count: how many messages were removed; ``None`` if nobody knows.
+    """
     bus.execute(CLEARED, {"message_count": message_count}, {"session_id": session_id})
 
 
