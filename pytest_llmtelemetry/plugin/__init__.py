@@ -12,6 +12,7 @@ from pytest_llmtelemetry.errors import SettingError
 from pytest_llmtelemetry.plugin import settings
 from pytest_llmtelemetry.plugin.fixtures import llm_clock, llm_events, llm_mock, llm_telemetry
 from pytest_llmtelemetry.plugin.session import SESSION, SessionPlugin
+from pytest_llmtelemetry.plugin.turns import Turns
 from pytest_llmtelemetry.plugin.xdist import ControllerPlugin, is_controller
 
 
@@ -35,6 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     session = SessionPlugin(config, chosen)
     config.stash[SESSION] = session
     config.pluginmanager.register(session, "llmtelemetry-session")
+    config.pluginmanager.register(Turns(session), "llmtelemetry-turns")
     if is_controller(config):
         config.pluginmanager.register(ControllerPlugin(session), "llmtelemetry-xdist")
     session.start()

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 @pytest.fixture
 def llm_events(request: pytest.FixtureRequest) -> EventLog:
     """The events of this test: a live view, from before the fixture was asked for until the test's end."""
-    from pytest_llmtelemetry.plugin.session import SESSION, key_of  # noqa: PLC0415 - the session names the fixtures
+    from pytest_llmtelemetry.plugin.session import SESSION  # noqa: PLC0415 - the session names the fixtures
+    from pytest_llmtelemetry.plugin.turns import key_of  # noqa: PLC0415
 
     return request.config.stash[SESSION].recorder.log(key_of(request.node))
 

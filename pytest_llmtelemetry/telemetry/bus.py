@@ -217,9 +217,9 @@ def _dispatch(
     for hear in _taps:
         try:
             hear(event, measurements, metadata, place)
+        except RecursionError:
+            continue  # whoever has used up the stack, a session must not go blind of it
         except Exception as error:  # noqa: BLE001 - a listener must not harm the emitter
-            if _is_out_of_stack(error, hear):
-                continue
             _remove_tap(hear)
             _announce_failure(getattr(hear, "__qualname__", repr(hear)), event, error)
     for one in handlers:
@@ -232,16 +232,15 @@ def _dispatch(
             _announce_failure(one.handler_id, event, error)
 
 
-def _is_out_of_stack(error: Exception, listener: object) -> bool:
+def _is_out_of_stack(error: Exception, handler: Attachment) -> bool:
     """True if somebody else has used up the stack: a handler is not detached because an application recurses."""
     if not isinstance(error, RecursionError):
         return False
     frame, depth = sys._getframe(1).f_back, 0  # noqa: SLF001 - the only way to see how deep we are
     while frame is not None:
-        if frame.f_code is _dispatch.__code__:  # a dispatch that is under way further out
-            here = frame.f_locals
-            if here.get("one", here.get("hear")) is listener:
-                return False  # it emits what it hears
+        # A dispatch to it that is under way further out: it emits what it hears.
+        if frame.f_code is _dispatch.__code__ and frame.f_locals.get("one") is handler:
+            return False
         frame, depth = frame.f_back, depth + 1
     return depth > sys.getrecursionlimit() // 2
 
