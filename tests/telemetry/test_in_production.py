@@ -319,7 +319,8 @@ def test_fork_while_another_thread_holds_a_lock(held: str) -> None:
     thread.join()
     tell(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     """
-    assert told(program, "-X", "dev") == [1]
+    # Python itself advises against it.
+    assert told(program, "-X", "dev", "-W", "ignore:This process:DeprecationWarning") == [1]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
