@@ -89,6 +89,8 @@ _COUNTED = Field(
     about="the span under which the money is counted: its own, or that of a request inside; application only",
     varies=True,
 )
+_KEY = Field(key="key", about="a long one is replaced by its digest", required=True)
+_SESSION = Field(key="session_id", about="of the conversation", required=True, varies=True)
 _FROM_CACHE = Field(key="from_cache", about="the answer comes from the application's cache, and was paid before")
 
 
@@ -312,14 +314,14 @@ _EVENTS: tuple[EventSpec, ...] = (
             Field(key="size_bytes", about="of a text or bytes that were found", unit="bytes"),
             Field(key="saved_cost_usd", about="what the answer cost when it was made; none: unknown", unit="USD"),
         ),
-        metadata=(Field(key="key", about="a long one is replaced by its digest", required=True),),
+        metadata=(_KEY,),
     ),
     _event(
         "llm.cache.lookup.miss",
         "the application's cache does not have it",
         "application",
         measurements=(Field(key="duration_ns", about="of the look-up", unit="ns", varies=True),),
-        metadata=(Field(key="key", about="a long one is replaced by its digest", required=True),),
+        metadata=(_KEY,),
     ),
     _event(
         "llm.cache.store.success",
@@ -330,14 +332,14 @@ _EVENTS: tuple[EventSpec, ...] = (
             Field(key="size_bytes", about="of a text or bytes that are stored", unit="bytes"),
             Field(key="ttl_s", about="how long it is kept; none: for good", unit="s", required=True),
         ),
-        metadata=(Field(key="key", about="a long one is replaced by its digest", required=True),),
+        metadata=(_KEY,),
     ),
     _event(
         "llm.cache.ttl.expired",
         "an entry of the application's cache is too old",
         "application",
         measurements=(Field(key="age_s", about="of the entry", unit="s", varies=True),),
-        metadata=(Field(key="key", about="a long one is replaced by its digest", required=True),),
+        metadata=(_KEY,),
     ),
     _event(
         "llm.cache.evicted",
@@ -345,7 +347,7 @@ _EVENTS: tuple[EventSpec, ...] = (
         "application",
         measurements=(Field(key="size_bytes", about="of the entry", unit="bytes"),),
         metadata=(
-            Field(key="key", about="a long one is replaced by its digest", required=True),
+            _KEY,
             Field(key="reason", about="such as `size`"),
         ),
     ),
@@ -390,7 +392,7 @@ _EVENTS: tuple[EventSpec, ...] = (
             Field(key="content_length", about="of its text", unit="characters"),
         ),
         metadata=(
-            Field(key="session_id", about="of the conversation", required=True, varies=True),
+            _SESSION,
             Field(key="role", about="`system`, `user`, `assistant`, `tool`"),
         ),
     ),
@@ -403,14 +405,14 @@ _EVENTS: tuple[EventSpec, ...] = (
             Field(key="output_tokens", about="of the exchange", unit="tokens"),
             Field(key="total_tokens", about="of the exchange", unit="tokens"),
         ),
-        metadata=(Field(key="session_id", about="of the conversation", required=True, varies=True),),
+        metadata=(_SESSION,),
     ),
     _event(
         "llm.session.cleared",
         "a conversation is emptied",
         "application",
         measurements=(Field(key="message_count", about="that were removed", unit="count", required=True),),
-        metadata=(Field(key="session_id", about="of the conversation", required=True, varies=True),),
+        metadata=(_SESSION,),
     ),
     _event(
         "llm.session.truncated",
@@ -420,7 +422,7 @@ _EVENTS: tuple[EventSpec, ...] = (
             Field(key="messages_removed", about="how many", unit="count", required=True),
             Field(key="message_count", about="that are left", unit="count"),
         ),
-        metadata=(Field(key="session_id", about="of the conversation", required=True, varies=True),),
+        metadata=(_SESSION,),
     ),
     # -- signals ---------------------------------------------------------------------------
     _event(
