@@ -108,17 +108,19 @@ class SessionPlugin:
 
     def settle(self) -> None:
         """Emit what waits: dropped streams, and calls without a price."""
-        self.observer.collect()
-        dropped.collect()
+        self._collect()
         accounting.settle()
 
     def settle_between(self) -> None:
         """Settle where only pytest is at work, so that a suite that measures itself does not pay for the loading."""
-        self.observer.collect()
-        dropped.collect()
+        self._collect()
         if accounting.is_waiting() and not self._book.ready:
             self._load_prices()
-        self.settle()
+        accounting.settle()
+
+    def _collect(self) -> None:
+        self.observer.collect()
+        dropped.collect()
 
     def outside_of_tests(self, emit: Callable[[], None]) -> None:
         """Emit what waits where a handler that ends a test, as ``pytest.fail`` does, finds none to end."""

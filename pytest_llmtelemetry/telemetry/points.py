@@ -6,7 +6,6 @@ No event is emitted if the work raises: a look-up that failed is neither a hit n
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, cast
 
 from pytest_llmtelemetry.telemetry import bus, clock
-from pytest_llmtelemetry.telemetry.generators import around_async_generator, around_generator
+from pytest_llmtelemetry.telemetry.wrapping import around, awaited
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,30 +61,14 @@ class Point:
         return self.__exit__(kind, error, traceback)
 
     def __call__(self, fn: Callable[P, R]) -> Callable[P, R]:
-        wrapped: Any = fn
-        if isinstance(wrapped, classmethod | staticmethod):
-            wrapped = type(wrapped)(self(wrapped.__func__))
-        elif not callable(wrapped):
-            raise TypeError(f"cannot instrument {fn!r}, which cannot be called; decorate the function below it")
-        elif inspect.isgeneratorfunction(fn):
-            wrapped = around_generator(fn, self._call)
-        elif inspect.isasyncgenfunction(fn):
-            wrapped = around_async_generator(fn, self._call)
-        elif inspect.iscoroutinefunction(fn):
+        return cast("Callable[P, R]", around(fn, self._call, self._around_function))
 
-            @functools.wraps(fn)
-            async def run_async(*args: P.args, **kwargs: P.kwargs) -> Any:
-                return await self._call(args, kwargs).finish_later(fn(*args, **kwargs))
+    def _around_function(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(fn)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            return self._call(args, kwargs).do(functools.partial(fn, *args, **kwargs))
 
-            wrapped = run_async
-        else:
-
-            @functools.wraps(fn)
-            def run(*args: P.args, **kwargs: P.kwargs) -> R:
-                return self._call(args, kwargs).do(functools.partial(fn, *args, **kwargs))
-
-            wrapped = run
-        return cast("Callable[P, R]", wrapped)
+        return run
 
     def run(self, fn: Callable[[], R]) -> R:
         """Do the work now, and return what it returns; if that is awaitable, the event follows its end."""
@@ -123,13 +106,7 @@ class _Work:
         elif hasattr(result, "add_done_callback"):  # a future is returned as it is: it can be cancelled, for example
             result.add_done_callback(self._finish_future)
         else:
-            return cast("R", self.finish_later(cast("Awaitable[Any]", result)))
-        return result
-
-    async def finish_later(self, work: Awaitable[Any]) -> Any:
-        """Await what was begun."""
-        result = await work
-        self.finish(result, None)
+            return cast("R", awaited(self, cast("Awaitable[Any]", result)))
         return result
 
     def finish(self, result: object, error: BaseException | None) -> None:

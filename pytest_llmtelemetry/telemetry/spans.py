@@ -7,15 +7,14 @@ that begins there says that it has no parent, instead of guessing one.
 from __future__ import annotations
 
 import functools
-import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from types import MappingProxyType, TracebackType
 from typing import Any, Literal, ParamSpec, TypeVar, cast
 
 from pytest_llmtelemetry.telemetry import bus, clock
-from pytest_llmtelemetry.telemetry.generators import around_async_generator, around_generator
+from pytest_llmtelemetry.telemetry.wrapping import around, awaited
 
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -213,20 +212,7 @@ class SpanContext:
     # -- a decorator: each call is a span of its own, so that recursion, threads and tasks share none --
 
     def __call__(self, fn: Callable[P, R]) -> Callable[P, R]:
-        wrapped: Any = fn
-        if isinstance(wrapped, classmethod | staticmethod):
-            wrapped = type(wrapped)(self(wrapped.__func__))
-        elif not callable(wrapped):
-            raise TypeError(f"cannot instrument {fn!r}, which cannot be called; decorate the function below it")
-        elif inspect.isgeneratorfunction(fn):
-            wrapped = around_generator(fn, self._call)
-        elif inspect.isasyncgenfunction(fn):
-            wrapped = around_async_generator(fn, self._call)
-        elif inspect.iscoroutinefunction(fn):
-            wrapped = self._around_coroutine(fn)
-        else:
-            wrapped = self._around_function(fn)
-        return cast("Callable[P, R]", wrapped)
+        return cast("Callable[P, R]", around(fn, self._call, self._around_function))
 
     def _around_function(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(fn)
@@ -238,19 +224,11 @@ class SpanContext:
             except BaseException as error:
                 call.finish(None, error)
                 raise
-            if issubclass(
-                type(result), Coroutine
-            ):  # another decorator has hidden that the function is one of coroutines
-                return _awaited(call, result)
+            # Of a function of coroutines, if another decorator has hidden what it is.
+            if issubclass(type(result), Coroutine):
+                return awaited(call, result)
             call.finish(result, None)
             return result
-
-        return run
-
-    def _around_coroutine(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(fn)
-        async def run(*args: Any, **kwargs: Any) -> Any:
-            return await _awaited(self._call(args, kwargs), fn(*args, **kwargs))
 
         return run
 
@@ -295,17 +273,6 @@ class _Call:
         span = self._current.span
         span.result = result
         self._context._finish(span, error)  # noqa: SLF001 - two halves of one idea
-
-
-async def _awaited(call: _Call, work: Awaitable[Any]) -> Any:
-    try:
-        with call.current():
-            result = await work
-    except BaseException as error:
-        call.finish(None, error)
-        raise
-    call.finish(result, None)
-    return result
 
 
 def span(name: str, metadata: Metadata = _NOTHING) -> SpanContext:
