@@ -61,6 +61,22 @@ class Usage:
     """Part of ``cache_write_tokens`` that is kept for an hour, at its own price."""
     reasoning_tokens: int | None = None
     """Part of the output that the user does not see."""
+    input_audio_tokens: int | None = None
+    """Part of the input that is sound, at its own price."""
+    input_image_tokens: int | None = None
+    """Part of the input that is pictures, at its own price."""
+    output_audio_tokens: int | None = None
+    """Part of the output that is sound, at its own price."""
+    output_image_tokens: int | None = None
+    """Part of the output that is pictures, at its own price."""
+    cache_audio_read_tokens: int | None = None
+    """Part of both ``cache_read_tokens`` and ``input_audio_tokens``."""
+    cache_image_read_tokens: int | None = None
+    """Part of both ``cache_read_tokens`` and ``input_image_tokens``."""
+    billed_input_tokens: int | None = None
+    """What is paid for, where that is another number than ``input_tokens`` (Cohere)."""
+    billed_output_tokens: int | None = None
+    """What is paid for, where that is another number than ``output_tokens`` (Cohere)."""
     partial: bool = False
     """More was used than is stated here: some call of a sum, or some step of a call, is not in it."""
     doubts: tuple[str, ...] = ()
@@ -80,9 +96,11 @@ class Usage:
             found.append(f"{counts['cache_write_1h_tokens']} one-hour tokens of {written} cache writes")
             counts.update(cache_write_1h_tokens=None)
         produced = counts.get("output_tokens")
-        if produced is not None and (counts.get("reasoning_tokens") or 0) > produced:
-            found.append(f"{counts['reasoning_tokens']} reasoning tokens of {produced} output tokens")
-            counts.update(reasoning_tokens=None)
+        for part, total, words in _PARTS:
+            of = counts.get(total)
+            if of is not None and (counts.get(part) or 0) > of:
+                found.append(f"{counts[part]} {words.format(of)}")
+                counts[part] = None
         if counts.get("total_tokens") is None and whole is not None and produced is not None:
             counts["total_tokens"] = whole + produced
         return replace(cls.of_counts(counts), doubts=tuple(found))
@@ -90,7 +108,7 @@ class Usage:
     @classmethod
     def total(cls, usages: Iterable[Usage | None]) -> Usage:
         """Add up what was stated. A field is ``None`` only if nobody stated it."""
-        sums: dict[str, int | None] = dict.fromkeys(_COUNTS)
+        sums: dict[str, int | None] = dict.fromkeys(COUNTS)
         partial = False
         doubts: dict[str, None] = {}
         for usage in usages:
@@ -99,7 +117,7 @@ class Usage:
                 continue
             partial = partial or usage.partial or usage.input_tokens is None or usage.output_tokens is None
             doubts.update(dict.fromkeys(usage.doubts))
-            for name in _COUNTS:
+            for name in COUNTS:
                 stated = getattr(usage, name)
                 if stated is not None:
                     sums[name] = (sums[name] or 0) + stated
@@ -108,15 +126,29 @@ class Usage:
     @classmethod
     def of_counts(cls, counts: Mapping[str, int | None]) -> Usage:
         """The inverse of :meth:`counts`; a count that is missing is ``None``."""
-        known: dict[str, Any] = {name: counts.get(name) for name in _COUNTS}
+        known: dict[str, Any] = {name: counts.get(name) for name in COUNTS}
         return cls(**known)
 
     def counts(self) -> dict[str, int | None]:
-        """The token counts by name, in a fixed order."""
-        return {name: getattr(self, name) for name in _COUNTS}
+        """The token counts by name, in a fixed order; of the rarer ones only those that are stated."""
+        counts = {name: getattr(self, name) for name in COUNTS}
+        return {name: count for name, count in counts.items() if count is not None or name not in _RARE}
 
 
-_COUNTS = tuple(f.name for f in fields(Usage) if f.name not in {"partial", "doubts"})
+_PARTS = (
+    ("reasoning_tokens", "output_tokens", "reasoning tokens of {} output tokens"),
+    ("input_audio_tokens", "input_tokens", "audio tokens of {} input tokens"),
+    ("input_image_tokens", "input_tokens", "image tokens of {} input tokens"),
+    ("cache_audio_read_tokens", "cache_read_tokens", "cached audio tokens of {} cached tokens"),
+    ("cache_image_read_tokens", "cache_read_tokens", "cached image tokens of {} cached tokens"),
+    ("output_audio_tokens", "output_tokens", "audio tokens of {} output tokens"),
+    ("output_image_tokens", "output_tokens", "image tokens of {} output tokens"),
+)
+
+COUNTS = tuple(f.name for f in fields(Usage) if f.name not in {"partial", "doubts"})
+"""The names of the token counts."""
+
+_RARE = frozenset(COUNTS[COUNTS.index("input_audio_tokens") :])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +177,10 @@ class RequestFacts:
     """The limit on output tokens that the request sets."""
     tools: tuple[str, ...] = ()
     """Names of the tools that are offered."""
+    poll: bool = False
+    """It asks for an answer that was begun before, and is counted once however often it is asked for."""
+    array: bool = False
+    """A streamed answer is to come as one JSON array, as Gemini's does without ``alt=sse``."""
     body: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), compare=False, repr=False)
     """The parsed JSON body, for predicates of mocks. Not kept in events."""
 
@@ -171,20 +207,30 @@ class CallFacts:
     id: str | None = None
     model: str | None = None
     text: str = ""
+    """What the model says. With a ``REFUSAL`` it is the words of the refusal."""
+    reasoning: str = ""
+    """What it says to itself, where the provider shows it."""
     tool_calls: tuple[ToolCall, ...] = ()
+    vectors: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
+    """Embeddings, one for each input."""
     usage: Usage | None = None
     finish_reason: FinishReason | None = None
     raw_finish_reason: str | None = None
     """The provider's own word for the finish reason."""
     service_tier: str | None = None
+    """How it was served, in the provider's word, such as ``flex``, ``priority``, ``batch``, ``fast``: a matter of price."""
     stated_cost_usd: Decimal | None = None
     """What the provider says that the call costs, in USD."""
     error_type: str | None = None
     """The provider's word for what went wrong, such as ``rate_limit_error``."""
     overflow: Overflow | None = None
     """The request was refused because its prompt is too long."""
+    retry_after_s: float | None = None
+    """How long to wait, in seconds, where the body says so and not the headers (Google)."""
     terminated: bool = False
     """The answer reached an end that its API recognises."""
+    pending: bool = False
+    """The provider works on in the background; what it takes will be stated when somebody asks for the answer."""
     unread_usage: bool = False
     """The body reports usage in a form that this dialect cannot read."""
 

@@ -20,7 +20,8 @@ from pytest_llmtelemetry.telemetry import accounting, bus, clock
 from pytest_llmtelemetry.telemetry.names import CAPTURE, CHUNK, REQUEST, RETRY, STREAM
 from pytest_llmtelemetry.telemetry.pace import Pace
 from pytest_llmtelemetry.telemetry.spans import Span
-from pytest_llmtelemetry.wire.dialect import GENERATING, Conversation, StreamReader
+from pytest_llmtelemetry.wire.body import BodyReader
+from pytest_llmtelemetry.wire.dialect import GENERATING, Conversation
 
 
 # A copy of an answer is read up to here; beyond, its usage is unknown. Bytes of the client are never held back.
@@ -51,7 +52,7 @@ class Exchange:
         self._ended = False
         self._sent_at = clock.date_of_prices()
         self._answer: Answer | None = None
-        self._reader: StreamReader | None = None
+        self._reader: BodyReader | None = None
         self._decode: Decode | None = None
         self._reading = False
         self._pace = Pace()
@@ -195,6 +196,8 @@ class Exchange:
             "response_id": facts.id,
             "ended": ended,
         }
+        if facts.pending:
+            span.metadata["pending"] = True
         span.metadata["uncertain"] = self._is_uncertain(error)
         if facts.error_type is not None:
             span.metadata["error_type"] = facts.error_type
@@ -217,7 +220,7 @@ class Exchange:
     def _is_accounted(self, facts: CallFacts) -> bool:
         if facts.usage is not None:
             return True
-        if self._answer is None or not self._answer.good:
+        if facts.pending or self._answer is None or not self._answer.good:
             return False
         return self.conversation.dialect.operation in GENERATING or facts.unread_usage
 
@@ -245,17 +248,19 @@ class Exchange:
                 finish_reason=facts.finish_reason,
                 estimated=self.estimated,
                 response_id=facts.id or None,
+                is_poll=asked.poll,
                 span=self.span,
                 owner=self.owner,
-                metadata={"api": asked.api, "host": self.conversation.request.host},
+                metadata={
+                    "api": asked.api,
+                    "host": self.conversation.request.host,
+                    "response_id": facts.id or None,
+                },
             )
         )
 
-    def _reader_of(self, answer: Answer) -> StreamReader:
-        dialect = self.conversation.dialect
-        if answer.good and _is_stream(answer.headers, asked=self.conversation.facts.stream):
-            return dialect.stream_reader()
-        return _WholeBody(dialect.read_response)
+    def _reader_of(self, answer: Answer) -> BodyReader:
+        return BodyReader(self.conversation.dialect.draft(), answer.headers)
 
     def _read(self, answer: Answer, body: bytes) -> CallFacts:
         if len(body) > _LONGEST_ANSWER:
@@ -273,33 +278,12 @@ class Exchange:
         return self._metadata | {"stream": True, "served_by": served_by} | self.span.ids
 
 
-class _WholeBody:
-    """Reads, as one document, a body that comes in pieces: an error, or JSON where a stream was asked for."""
-
-    def __init__(self, read: Callable[[bytes], CallFacts]) -> None:
-        self.has_content = False
-        self._read = read
-        self._pieces: list[bytes] = []
-
-    def feed(self, chunk: bytes) -> None:
-        self._pieces.append(chunk)
-
-    def close(self) -> CallFacts:
-        return self._read(b"".join(self._pieces))
-
-
 def _guarded(read: Callable[[], CallFacts]) -> CallFacts:
     """A body that no dialect can read says nothing; it must not break the client."""
     try:
         return read()
     except Exception:  # noqa: BLE001
         return CallFacts()
-
-
-def _is_stream(headers: Mapping[str, str], *, asked: bool) -> bool:
-    """Providers answer with one document to who asked for a stream, and doubles forget the content-type."""
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    return kind == "text/event-stream" or (asked and kind != "application/json")
 
 
 def _attempt(headers: Mapping[str, str]) -> int:

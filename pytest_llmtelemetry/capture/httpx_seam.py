@@ -230,6 +230,7 @@ def _wire_request(request: Any) -> WireRequest:
         host=url.host,
         port=url.port or {"http": 80, "https": 443}.get(url.scheme),
         path=url.path,
+        query=url.query.decode("ascii", "replace"),
         headers={name.lower(): value for name, value in request.headers.items()},
         body=_body(request),
     )

@@ -10,7 +10,6 @@ from pytest_llmtelemetry.capture.exchange import Exchange
 from pytest_llmtelemetry.facts import Ended
 from pytest_llmtelemetry.wire.dialect import WireRequest
 from pytest_llmtelemetry.wire.hosts import Hosts
-from pytest_llmtelemetry.wire.registry import identify
 
 
 class Responder(Protocol):
@@ -38,6 +37,8 @@ class Observer:
 
     def begin(self, request: WireRequest) -> Exchange | None:
         """Open an exchange if ``request`` is for an LLM provider."""
+        from pytest_llmtelemetry.wire.registry import identify  # noqa: PLC0415 - all dialects, for the first request only
+
         self.collect()
         conversation = identify(request, self.hosts)
         if conversation is None:

@@ -18,7 +18,7 @@ Occasion = tuple[str, dict[str, Any], dict[str, Any]]
 def occasions(facts: CallFacts, asked: RequestFacts, answer: Answer | None) -> Iterator[Occasion]:
     """A rate limit, a prompt that does not fit, tools that the model asks for, an answer that was cut."""
     if answer is not None and answer.status == _TOO_MANY_REQUESTS:
-        yield RATE_LIMIT, {"retry_after_s": retry_after_s(answer.headers)}, {}
+        yield RATE_LIMIT, {"retry_after_s": facts.retry_after_s or retry_after_s(answer.headers)}, {}
     if (overflow := facts.overflow) is not None:
         sizes = {"tokens": overflow.tokens, "max_tokens": overflow.max_tokens, "exceeded_by": overflow.exceeded_by}
         yield WINDOW_EXCEEDED, sizes, {}

@@ -106,6 +106,8 @@ class Ledger:
     """Why calls are unpriced, and how many."""
     notes: dict[str, int] = field(default_factory=dict)
     """How often each event happened that the report counts."""
+    pending: set[str] = field(default_factory=set)
+    """Ids of the live answers that a provider works on in the background, and that nobody has asked for yet."""
     blind: dict[str, str] = field(default_factory=dict)
     """Provider hosts that were contacted through a stack that has no seam."""
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
@@ -119,6 +121,11 @@ class Ledger:
             total += part
         return total
 
+    @property
+    def uncertain(self) -> int:
+        """Live requests of which nobody knows what they cost: never answered, or never asked for again."""
+        return self.notes.get(UNCERTAIN, 0) + len(self.pending)
+
     def hear(self, event: Event) -> None:
         """Take an event into account."""
         with self._lock:
@@ -127,8 +134,12 @@ class Ledger:
     def _hear(self, event: Event) -> None:
         if is_call(event):
             self._add(Call.of(event))
+            self.pending.discard(str(event.metadata.get("response_id")))
         elif event.name == REQUEST_FAILED and event.metadata.get("uncertain"):
             self._note(UNCERTAIN)
+        elif event.name == REQUEST_ANSWERED and event.metadata.get("pending"):
+            if event.metadata.get("served_by") == "live":
+                self.pending.add(str(event.metadata.get("response_id")))
         elif event.name == THRESHOLD:
             scope = event.metadata.get("scope")
             if scope != "session":  # the sums show that one; workers would count it once each
@@ -164,6 +175,7 @@ class Ledger:
             "by_owner": [[key, _dump_totals(part)] for key, part in self.by_owner.items()],
             "unpriced": self.unpriced,
             "notes": self.notes,
+            "pending": sorted(self.pending),
             "blind": self.blind,
         }
         return json.dumps(document, ensure_ascii=True)
@@ -177,6 +189,7 @@ class Ledger:
             by_owner={owner: _load_totals(part) for owner, part in document["by_owner"]},
             unpriced=document["unpriced"],
             notes=document["notes"],
+            pending=set(document["pending"]),
             blind=document["blind"],
         )
 
@@ -189,6 +202,7 @@ class Ledger:
         for mine, theirs in ((self.unpriced, other.unpriced), (self.notes, other.notes)):
             for key, count in theirs.items():
                 mine[key] = mine.get(key, 0) + count
+        self.pending |= other.pending
         self.blind.update(other.blind)
 
 
@@ -208,6 +222,8 @@ TRUNCATED = f"{CONTEXT_TRUNCATION}.stop"
 
 COUNTED = frozenset({RESPONSE_TRUNCATED, TRUNCATED, WINDOW_EXCEEDED, CACHE_HIT, CACHE_MISS})
 """The events that the report counts as they are."""
+
+REQUEST_ANSWERED = f"{REQUEST}.stop"
 
 REQUEST_FAILED = f"{REQUEST}.exception"
 """Ends a request that was not answered; it may be uncertain whether it was billed."""

@@ -9,10 +9,10 @@ import respx
 
 from pytest_llmtelemetry.errors import MockError
 from pytest_llmtelemetry.facts import ToolCall
-from pytest_llmtelemetry.mocking.faults import Fault
 from pytest_llmtelemetry.mocking.replies import Reply, ReplyOptions, reply
 from pytest_llmtelemetry.mocking.router import MockRouter, Refuse
 from pytest_llmtelemetry.mocking.script import Answer, Line, Registration, Script, When, parse_lines
+from pytest_llmtelemetry.wire.dialect import Fault
 
 
 _OPTIONS = sorted(ReplyOptions.__annotations__)

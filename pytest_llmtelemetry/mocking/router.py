@@ -19,8 +19,8 @@ from respx.models import AllMockedAssertionError, PassThrough
 
 from pytest_llmtelemetry.capture.exchange import Exchange
 from pytest_llmtelemetry.capture.httpx_seam import MOCKED
-from pytest_llmtelemetry.mocking.faults import Fault
 from pytest_llmtelemetry.mocking.script import Line, Script
+from pytest_llmtelemetry.wire.dialect import Fault, WireAnswer
 
 
 Refuse = Callable[[str], NoReturn]
@@ -107,19 +107,15 @@ class MockRouter:
             self._refuse(f"llm_mock: when= raised {broken} for {conversation.request}")
         if line is None:
             return None
-        dialect = conversation.dialect
+        dialect, asked = conversation.dialect, conversation.facts
         if isinstance(line, Fault):
-            fault = dialect.write_error(line.kind, retry_after_s=line.retry_after_s)
-            return httpx.Response(fault.status, headers=fault.headers, content=fault.body)
+            return _response(dialect.write_error(line, asked))
         self._answers += 1
-        facts = line.facts(conversation.facts, answer_id=f"{dialect.id_prefix}{self._answers}")
+        facts = line.facts(asked, answer_id=f"{dialect.id_prefix}{self._answers}")
         exchange.told, exchange.estimated = facts, line.is_estimated
-        if not conversation.facts.stream:
-            body = dialect.write_response(facts)
-            return httpx.Response(200, headers={"content-type": "application/json"}, content=body)
-        chunks = tuple(dialect.write_stream(facts, line.pieces, usage=conversation.facts.wants_usage))
-        stream = _Chunks(chunks)
-        return httpx.Response(200, headers={"content-type": "text/event-stream; charset=utf-8"}, stream=stream)
+        if asked.stream:
+            return _response(dialect.write_stream(facts, line.pieces, asked))
+        return _response(dialect.write_response(facts, asked))
 
     def _unanswered(self, exchange: Exchange) -> NoReturn:
         exchange.refused = True
@@ -138,6 +134,12 @@ class _Outcome:
     response: httpx.Response | None = None
     passes: bool = False
     """A route of the user's lets it through to the network."""
+
+
+def _response(answer: WireAnswer) -> httpx.Response:
+    if len(answer.chunks) == 1:
+        return httpx.Response(answer.status, headers=dict(answer.headers), content=answer.body)
+    return httpx.Response(answer.status, headers=dict(answer.headers), stream=_Chunks(answer.chunks))
 
 
 class _Chunks(httpx.SyncByteStream, httpx.AsyncByteStream):

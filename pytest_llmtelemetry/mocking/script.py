@@ -14,8 +14,8 @@ from pathlib import Path
 
 from pytest_llmtelemetry.errors import MockError
 from pytest_llmtelemetry.facts import RequestFacts, ToolCall
-from pytest_llmtelemetry.mocking.faults import Fault
 from pytest_llmtelemetry.mocking.replies import Reply
+from pytest_llmtelemetry.wire.dialect import Fault
 
 
 When = Callable[[RequestFacts], object]

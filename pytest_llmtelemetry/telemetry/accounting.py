@@ -80,6 +80,8 @@ class AccountedCall:
     """The provider's id of the answer."""
     span: Span | None = None
     """The request, or the application's call."""
+    is_poll: bool = False
+    """The answer was begun by an earlier request, and may have been asked for before."""
     owner: Owner | None = None
     """Whose call it is; calls of different owners are never taken for the same."""
     finish_reason: FinishReason | None = None
@@ -145,11 +147,13 @@ def current_owner() -> Owner | None:
 
 
 def account(call: AccountedCall) -> bool:
-    """Count a call that was seen on the wire; false if an application has reported it already.
+    """Count a call that was seen on the wire; false if it is counted already.
 
     Its event follows at once, or when :func:`settle` is called.
     """
     seen = _counted(call, reported=False)
+    if call.is_poll and seen.response_id is not None and _memory.knows(seen.response_id, seen.scope):
+        return False
     if not _memory.see(seen, _shelves(_around(call.span))):
         return False
     _enqueue(call, seen)

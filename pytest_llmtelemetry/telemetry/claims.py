@@ -130,6 +130,11 @@ class Memory:
                 self.add(report, shelves)
             return calls[0]
 
+    def knows(self, response_id: str, scope: object) -> bool:
+        """True if an answer of that id was counted."""
+        with self._lock:
+            return any(one.response_id == response_id for one in self._known(scope))
+
     def forget(self, scope: object) -> None:
         """Drop the calls of a scope."""
         with self._lock:

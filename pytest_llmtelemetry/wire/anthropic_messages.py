@@ -1,19 +1,21 @@
-"""Anthropic messages: ``POST */v1/messages``."""
+"""Anthropic messages: ``POST */v1/messages``, and the same on Vertex; Bedrock wraps it (``bedrock_invoke.py``)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from pytest_llmtelemetry.facts import CallFacts, FinishReason, Overflow, RequestFacts, ToolCall, Usage
-from pytest_llmtelemetry.wire.dialect import EventReader, WireError
-from pytest_llmtelemetry.wire.jsontext import Counts, dump, load_object, mapping, objects, text
+from pytest_llmtelemetry.wire.dialect import SSE, Failure, Fault, WireAnswer, WireRequest, answer_of
+from pytest_llmtelemetry.wire.draft import Draft
+from pytest_llmtelemetry.wire.jsontext import Counts, arguments_of, count_of, dump, load_object, mapping, objects, text
 from pytest_llmtelemetry.wire.sse import encode
 
 
 _PATH = re.compile(r"(?:.*/)?v1/messages/?")
+_VERTEX = re.compile(r".*/publishers/anthropic/models/(?P<model>[^/:]+):(?P<method>rawPredict|streamRawPredict)")
 
 FINISH_REASONS = {
     "end_turn": FinishReason.STOP,
@@ -39,217 +41,160 @@ class AnthropicMessages:
     id_prefix = "msg_"
 
     def speaks(self, method: str, path: str) -> bool:
-        return method == "POST" and _PATH.fullmatch(path) is not None
+        return method == "POST" and (_PATH.fullmatch(path) or _VERTEX.fullmatch(path)) is not None
 
-    def read_request(self, body: Mapping[str, Any], *, path: str, provider: str) -> RequestFacts:
-        limit = body.get("max_tokens")
+    def fits(self, body: Mapping[str, Any]) -> bool:
+        return "messages" in body
+
+    def read_request(self, body: Mapping[str, Any], *, request: WireRequest, provider: str) -> RequestFacts:
+        vertex = _VERTEX.fullmatch(request.path)
         return RequestFacts(
             api=self.api,
             provider=provider,
-            model=text(body.get("model")),
+            model=text(body.get("model")) or (vertex["model"] if vertex else None),
             stream=body.get("stream") is True,
-            max_tokens=limit if isinstance(limit, int) and not isinstance(limit, bool) else None,
+            max_tokens=count_of(body.get("max_tokens")),
             tools=tuple(name for tool in objects(body.get("tools")) if (name := text(tool.get("name")))),
             body=body,
         )
 
-    def read_response(self, body: bytes) -> CallFacts:
-        answer = _Answer()
-        if (document := load_object(body)) is not None:
-            answer.take_message(document)
-            for index, block in enumerate(objects(document.get("content"))):
-                answer.take_block(index, block)
-            answer.take_error(document)
-        return answer.facts(terminated=answer.finish is not None)
+    def draft(self) -> AnthropicDraft:
+        return AnthropicDraft()
 
-    def stream_reader(self) -> _Reader:
-        return _Reader()
+    def write_response(self, facts: CallFacts, asked: RequestFacts) -> WireAnswer:
+        return answer_of(dump(message_document(facts)).encode())
 
-    def write_response(self, facts: CallFacts) -> bytes:
-        content: list[dict[str, object]] = []
-        if facts.text:
-            content.append({"type": "text", "text": facts.text})
-        for index, call in enumerate(facts.tool_calls):
-            arguments = load_object(call.arguments) or {}
-            content.append({"type": "tool_use", "id": _tool_id(index, call), "name": call.name, "input": arguments})
-        message = _envelope(facts) | {"content": content, "stop_reason": _finish_word(facts), "stop_sequence": None}
-        if facts.usage is not None:
-            message["usage"] = _write_usage(facts)
-        return dump(message).encode()
+    def write_stream(self, facts: CallFacts, pieces: Sequence[str], asked: RequestFacts) -> WireAnswer:
+        return answer_of(_encode(stream_events(facts, pieces)), media=SSE)
 
-    def write_stream(self, facts: CallFacts, pieces: Sequence[str], *, usage: bool = True) -> Iterator[bytes]:
-        def event(kind: str, **fields: object) -> bytes:
-            return encode(dump({"type": kind, **fields}), event=kind)
+    def write_error(self, fault: Fault, asked: RequestFacts) -> WireAnswer:
+        status, *_ = _FAILURES[fault.kind]
+        return answer_of(dump(_error_document(fault)).encode(), status=status, headers=fault.retry_headers())
 
-        stated = _write_usage(facts)
-        opening = _envelope(facts) | {"content": [], "stop_reason": None, "stop_sequence": None}
-        if facts.usage is not None:
-            placeholder = {"output_tokens": min(1, facts.usage.output_tokens or 0)}
-            opening["usage"] = {key: stated[key] for key in stated if key != "output_tokens_details"} | placeholder
-        yield event("message_start", message=opening)
-        yield event("ping")
-        index = 0
-        if pieces:
-            yield event("content_block_start", index=0, content_block={"type": "text", "text": ""})
-            for piece in pieces:
-                yield event("content_block_delta", index=0, delta={"type": "text_delta", "text": piece})
-            yield event("content_block_stop", index=0)
-            index = 1
-        for position, call in enumerate(facts.tool_calls):
-            block = {"type": "tool_use", "id": _tool_id(position, call), "name": call.name, "input": {}}
-            yield event("content_block_start", index=index, content_block=block)
-            delta = {"type": "input_json_delta", "partial_json": call.arguments}
-            yield event("content_block_delta", index=index, delta=delta)
-            yield event("content_block_stop", index=index)
-            index += 1
-        closing: dict[str, object] = {"delta": {"stop_reason": _finish_word(facts), "stop_sequence": None}}
-        if facts.usage is not None:
-            closing["usage"] = stated
-        yield event("message_delta", **closing)
-        yield event("message_stop")
-
-    def write_error(self, kind: str, *, retry_after_s: float | None = None) -> WireError:
-        status, type_, message = _ERRORS[kind]
-        headers = {"content-type": "application/json"}
-        if retry_after_s is not None:
-            headers |= {"retry-after": f"{retry_after_s:g}", "retry-after-ms": f"{retry_after_s * 1000:g}"}
-        document = {"type": "error", "error": {"type": type_, "message": message}}
-        return WireError(status=status, headers=headers, body=dump(document).encode())
+    def write_broken_stream(
+        self, facts: CallFacts, pieces: Sequence[str], fault: Fault, asked: RequestFacts
+    ) -> WireAnswer:
+        begun = CallFacts(id=facts.id, model=facts.model, usage=facts.usage)
+        return answer_of(_encode([*_opening(begun, pieces), _error_document(fault)]), media=SSE)
 
 
-_ERRORS = {
-    "rate_limit": (429, "rate_limit_error", "This request would exceed your rate limit."),
-    "overloaded": (529, "overloaded_error", "Overloaded"),
-    "server_error": (500, "api_error", "Internal server error"),
-    "auth": (401, "authentication_error", "invalid x-api-key"),
+def _encode(events: Iterable[Mapping[str, object]]) -> Iterator[bytes]:
+    for event in events:
+        yield encode(dump(event), event=str(event["type"]))
+
+
+_FAILURES: Mapping[Failure, tuple[int, str, str]] = {
+    Failure.BAD_REQUEST: (400, "invalid_request_error", "messages: Invalid value."),
+    Failure.AUTH: (401, "authentication_error", "invalid x-api-key"),
+    Failure.NOT_FOUND: (404, "not_found_error", "model: not found"),
+    Failure.CONTEXT_WINDOW: (
+        400,
+        "invalid_request_error",
+        "prompt is too long: {tokens} tokens > {max_tokens} maximum",
+    ),
+    Failure.RATE_LIMIT: (429, "rate_limit_error", "This request would exceed your rate limit."),
+    Failure.SERVER_ERROR: (500, "api_error", "Internal server error"),
+    Failure.OVERLOADED: (529, "overloaded_error", "Overloaded"),
 }
 
 
-class _Answer:
-    """What was said so far, in one document or in many events."""
-
-    def __init__(self) -> None:
-        self.id: str | None = None
-        self.model: str | None = None
-        self.pieces: list[str] = []
-        self.calls: dict[int, dict[str, str]] = {}
-        self.finish: str | None = None
-        self.usage: dict[str, Any] | None = None
-        self.error: str | None = None
-        self.overflow: Overflow | None = None
-        self.has_content = False
-
-    def take_message(self, message: Mapping[str, Any]) -> None:
-        self.id = text(message.get("id")) or self.id
-        self.model = text(message.get("model")) or self.model
-        self.take_ending(message, message)
-
-    def take_ending(self, delta: Mapping[str, Any], holder: Mapping[str, Any]) -> None:
-        self.finish = text(delta.get("stop_reason")) or self.finish
-        usage = holder.get("usage")
-        if isinstance(usage, dict):
-            # message_delta repeats only some counters, and all of them are totals so far.
-            known = self.usage or {}
-            self.usage = known | {key: value for key, value in usage.items() if value is not None}
-
-    def take_block(self, index: int, block: Mapping[str, Any]) -> None:
-        kind = text(block.get("type"))
-        self.has_content = self.has_content or kind in {"tool_use", "thinking"} or bool(block.get("text"))
-        if kind == "text":
-            self.pieces.append(text(block.get("text")) or "")
-        elif kind == "tool_use":
-            given = block.get("input")
-            self.calls[index] = {
-                "id": text(block.get("id")) or "",
-                "name": text(block.get("name")) or "",
-                "arguments": _arguments(given) if given else "",
-            }
-
-    def take_delta(self, index: int, delta: Mapping[str, Any]) -> None:
-        self.has_content = True
-        if piece := text(delta.get("text")):
-            self.pieces.append(piece)
-        if index in self.calls:
-            self.calls[index]["arguments"] += text(delta.get("partial_json")) or ""
-
-    def take_error(self, document: Mapping[str, Any]) -> None:
-        if document.get("type") == "error":
-            error = mapping(document.get("error"))
-            self.error = text(error.get("type")) or "error"
-            self.overflow = _read_overflow(text(error.get("message")) or "")
-
-    def facts(self, *, terminated: bool) -> CallFacts:
-        return CallFacts(
-            id=self.id,
-            model=self.model,
-            text="".join(self.pieces),
-            tool_calls=tuple(
-                ToolCall(name=slot["name"], arguments=slot["arguments"] or "{}", id=slot["id"] or None)
-                for _, slot in sorted(self.calls.items())
-            ),
-            usage=None if self.usage is None else read_usage(self.usage),
-            finish_reason=None if self.finish is None else FINISH_REASONS.get(self.finish, FinishReason.UNKNOWN),
-            raw_finish_reason=self.finish,
-            service_tier=None if self.usage is None else text(self.usage.get("service_tier")),
-            error_type=self.error,
-            overflow=self.overflow,
-            terminated=terminated,
-        )
+def _error_document(fault: Fault) -> dict[str, object]:
+    _, type_, message = _FAILURES[fault.kind]
+    said = message.format(tokens=fault.tokens, max_tokens=fault.max_tokens)
+    return {"type": "error", "error": {"type": type_, "message": said}}
 
 
-class _Reader(EventReader):
-    """Events in, one answer out."""
+# -- reading ---------------------------------------------------------------------------------
+
+
+class AnthropicDraft(Draft):
+    """A message, or the events of one."""
+
+    finishes = FINISH_REASONS
 
     def __init__(self) -> None:
         super().__init__()
-        self._answer = _Answer()
-        self._stopped = False
-        self._counted = False
+        self._usage: dict[str, Any] = {}
+        self._counted = True
+        """The output that is stated is the final one."""
 
-    @property
-    def has_content(self) -> bool:
-        return self._answer.has_content
-
-    def conclude(self) -> CallFacts:
-        if self._answer.usage is not None and not self._counted:
-            # message_start states a placeholder; without message_delta the output is unknown.
-            for key in ("output_tokens", "output_tokens_details"):
-                self._answer.usage.pop(key, None)
-        return self._answer.facts(terminated=self._stopped or self._answer.finish is not None)
-
-    def take(self, data: str) -> None:
-        event = load_object(data)
-        if event is None:
-            return
-        index = event.get("index")
-        position = index if isinstance(index, int) else 0
-        match event.get("type"):
+    def take(self, document: Mapping[str, Any], event: str) -> None:
+        index = document.get("index")
+        place = index if isinstance(index, int) else 0
+        match document.get("type"):
             case "message_start":
-                self._answer.take_message(mapping(event.get("message")))
+                self._counted = False
+                self._take_message(mapping(document.get("message")))
             case "content_block_start":
-                self._answer.take_block(position, mapping(event.get("content_block")))
+                self._take_block(place, mapping(document.get("content_block")))
             case "content_block_delta":
-                self._answer.take_delta(position, mapping(event.get("delta")))
+                self._take_delta(place, mapping(document.get("delta")))
             case "message_delta":
-                self._counted = self._counted or mapping(event.get("usage")).get("output_tokens") is not None
-                self._answer.take_ending(mapping(event.get("delta")), event)
+                self._counted = self._counted or mapping(document.get("usage")).get("output_tokens") is not None
+                self._take_ending(mapping(document.get("delta")), document)
             case "message_stop":
-                self._stopped = True
-            case "error":
-                self._answer.take_error(event)
+                self.terminated = True
+            case "content_block_stop" | "ping":
+                pass
+            case _:
+                self._take_message(document)
+                self._take_error(document)
 
+    def conclude(self) -> None:
+        usage = self._usage
+        if not self._counted:
+            # message_start states a placeholder; without message_delta the output is unknown.
+            usage = {key: usage[key] for key in usage.keys() - {"output_tokens", "output_tokens_details"}}
+        self.usage = read_usage(usage)
+        # The fast mode has prices of its own, whatever the tier.
+        self.service_tier = "fast" if usage.get("speed") == "fast" else text(usage.get("service_tier"))
+        for tool in self.tools.values():
+            tool.arguments = ["".join(tool.arguments) or "{}"]
 
-def _arguments(given: object) -> str:
-    try:
-        return dump(given)
-    except RecursionError:
-        return ""  # nobody's tool is called with that; the usage beside it is real
+    def _take_message(self, message: Mapping[str, Any]) -> None:
+        self.id = text(message.get("id")) or self.id
+        self.model = text(message.get("model")) or self.model
+        for place, block in enumerate(objects(message.get("content"))):
+            self._take_block(place, block)
+        self._take_ending(message, message)
+
+    def _take_ending(self, delta: Mapping[str, Any], holder: Mapping[str, Any]) -> None:
+        self.word = text(delta.get("stop_reason")) or self.word
+        # message_delta repeats only some counters, and all of them are totals so far.
+        self._usage |= {key: value for key, value in mapping(holder.get("usage")).items() if value is not None}
+
+    def _take_block(self, place: int, block: Mapping[str, Any]) -> None:
+        match block.get("type"):
+            case "text":
+                self.say(text(block.get("text")))
+            case "thinking":
+                self.think(text(block.get("thinking")))
+                self.has_content = True
+            case "tool_use":
+                tool = self.tool(place)
+                tool.id, tool.name = text(block.get("id")), text(block.get("name")) or ""
+                given = block.get("input")
+                tool.arguments = [arguments_of(given)] if given else []
+
+    def _take_delta(self, place: int, delta: Mapping[str, Any]) -> None:
+        self.has_content = True
+        self.say(text(delta.get("text")))
+        self.think(text(delta.get("thinking")))
+        if place in self.tools:
+            self.tools[place].arguments.append(text(delta.get("partial_json")) or "")
+
+    def _take_error(self, document: Mapping[str, Any]) -> None:
+        error = mapping(document.get("error"))
+        if error or document.get("type") == "error":
+            # The clouds that host Claude have words of their own: a status at Vertex, a code at Azure.
+            self.fail(text(error.get("type")) or text(error.get("status")) or text(error.get("code")))
+            self.overflow = read_overflow(text(error.get("message")) or "")
 
 
 _TOO_LONG = re.compile(r"prompt is too long(?:: (\d{1,12}) tokens > (\d{1,12}) maximum)?")
 
 
-def _read_overflow(message: str) -> Overflow | None:
+def read_overflow(message: str) -> Overflow | None:
     """There is no code for it, only a sentence."""
     match = _TOO_LONG.search(message)
     if match is None:
@@ -281,6 +226,69 @@ def read_usage(source: Mapping[str, Any]) -> Usage | None:
     return replace(Usage.checked(doubts=count.doubts, **counts), partial=bool(beside))
 
 
+# -- writing ---------------------------------------------------------------------------------
+
+
+def message_document(facts: CallFacts) -> dict[str, object]:
+    """A plain answer."""
+    content: list[dict[str, object]] = []
+    if facts.reasoning:
+        content.append({"type": "thinking", "thinking": facts.reasoning, "signature": "mock"})
+    if facts.text:
+        content.append({"type": "text", "text": facts.text})
+    for index, call in enumerate(facts.tool_calls):
+        arguments = load_object(call.arguments) or {}
+        content.append({"type": "tool_use", "id": _tool_id(index, call), "name": call.name, "input": arguments})
+    message = _envelope(facts) | {"content": content, "stop_reason": _finish_word(facts), "stop_sequence": None}
+    if facts.usage is not None:
+        message["usage"] = _write_usage(facts)
+    return message
+
+
+def stream_events(facts: CallFacts, pieces: Sequence[str]) -> Iterator[dict[str, object]]:
+    """The events of a streamed answer; each says its ``type``."""
+    yield from _opening(facts, pieces)
+    index = bool(facts.reasoning) + bool(pieces)
+    for position, call in enumerate(facts.tool_calls):
+        block = {"type": "tool_use", "id": _tool_id(position, call), "name": call.name, "input": {}}
+        yield from _block(index + position, block, [{"type": "input_json_delta", "partial_json": call.arguments}])
+    closing: dict[str, object] = {
+        "type": "message_delta",
+        "delta": {"stop_reason": _finish_word(facts), "stop_sequence": None},
+    }
+    if facts.usage is not None:
+        closing["usage"] = _write_usage(facts)
+    yield closing
+    yield {"type": "message_stop"}
+
+
+def _opening(facts: CallFacts, pieces: Sequence[str]) -> Iterator[dict[str, object]]:
+    """What comes before the tool calls."""
+    message = _envelope(facts) | {"content": [], "stop_reason": None, "stop_sequence": None}
+    if facts.usage is not None:
+        placeholder = {"output_tokens": min(1, facts.usage.output_tokens or 0)}
+        stated = _write_usage(facts)
+        message["usage"] = {key: stated[key] for key in stated if key != "output_tokens_details"} | placeholder
+    yield {"type": "message_start", "message": message}
+    yield {"type": "ping"}
+    if facts.reasoning:
+        thought = {"type": "thinking_delta", "thinking": facts.reasoning}
+        signature = {"type": "signature_delta", "signature": "mock"}
+        yield from _block(0, {"type": "thinking", "thinking": "", "signature": ""}, [thought, signature])
+    if pieces:
+        deltas = [{"type": "text_delta", "text": piece} for piece in pieces]
+        yield from _block(int(bool(facts.reasoning)), {"type": "text", "text": ""}, deltas)
+
+
+def _block(
+    index: int, block: Mapping[str, object], deltas: Iterable[Mapping[str, object]]
+) -> Iterator[dict[str, object]]:
+    yield {"type": "content_block_start", "index": index, "content_block": block}
+    for delta in deltas:
+        yield {"type": "content_block_delta", "index": index, "delta": delta}
+    yield {"type": "content_block_stop", "index": index}
+
+
 def _write_usage(facts: CallFacts) -> dict[str, object]:
     usage = facts.usage or Usage()
     read, written = usage.cache_read_tokens, usage.cache_write_tokens
@@ -299,7 +307,9 @@ def _write_usage(facts: CallFacts) -> dict[str, object]:
         }
     if usage.reasoning_tokens is not None:
         document["output_tokens_details"] = {"thinking_tokens": usage.reasoning_tokens}
-    if facts.service_tier is not None:
+    if facts.service_tier == "fast":
+        document["speed"] = "fast"
+    elif facts.service_tier is not None:
         document["service_tier"] = facts.service_tier
     return document
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Protocol
 
 from pytest_llmtelemetry.facts import CallFacts, RequestFacts
+from pytest_llmtelemetry.wire.draft import Draft
 from pytest_llmtelemetry.wire.hosts import Seat
-from pytest_llmtelemetry.wire.sse import SSEDecoder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,9 @@ class WireRequest:
     host: str
     port: int | None
     path: str
+    """Percent-decoded."""
+    query: str = field(default="", repr=False)
+    """As it is sent. Never kept, never printed: Gemini's may carry the key."""
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     """Lower-case names. Never kept, never printed: they carry the credentials."""
     body: bytes | None = field(default=None, repr=False)
@@ -31,52 +35,67 @@ class WireRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WireError:
-    """A failure in the provider's own words."""
+class WireAnswer:
+    """An answer as a provider sends it."""
 
-    status: int
+    status: int = 200
     headers: Mapping[str, str]
-    body: bytes
-
-
-class StreamReader(Protocol):
-    """Reads one streamed answer."""
+    """Lower-case names."""
+    chunks: Sequence[bytes]
+    """The body, in the pieces in which it is sent: one, unless it is a stream."""
 
     @property
-    def has_content(self) -> bool:
-        """True once the first token of the answer was seen."""
+    def body(self) -> bytes:
+        """The whole of it."""
+        return b"".join(self.chunks)
 
-    def feed(self, chunk: bytes) -> None:
-        """Take the next bytes, content-encoding removed."""
+    @property
+    def content_type(self) -> str:
+        """Its media type, without parameters."""
+        return self.headers["content-type"].partition(";")[0]
 
-    def close(self) -> CallFacts:
-        """No more bytes will come: say what is known."""
+
+JSON = "application/json"
+SSE = "text/event-stream; charset=utf-8"
 
 
-class EventReader:
-    """Reads a stream of server-sent events: ``take`` each, then ``conclude``."""
+def answer_of(
+    chunks: bytes | Iterable[bytes], *, media: str = JSON, status: int = 200, headers: Mapping[str, str] | None = None
+) -> WireAnswer:
+    """An answer of one piece, or of many."""
+    pieces = (chunks,) if isinstance(chunks, bytes) else tuple(chunks)
+    return WireAnswer(status=status, headers={"content-type": media, **(headers or {})}, chunks=pieces)
 
-    def __init__(self) -> None:
-        self._events = SSEDecoder()
 
-    def feed(self, chunk: bytes) -> None:
-        """Take the next bytes."""
-        for event in self._events.feed(chunk):
-            self.take(event.data)
+class Failure(StrEnum):
+    """What may go wrong at a provider, in words that none of them owns."""
 
-    def close(self) -> CallFacts:
-        """Take what is left, and say what is known."""
-        for event in self._events.close():
-            self.take(event.data)
-        return self.conclude()
+    BAD_REQUEST = "bad_request"
+    AUTH = "auth"
+    NOT_FOUND = "not_found"
+    CONTEXT_WINDOW = "context_window_exceeded"
+    RATE_LIMIT = "rate_limit"
+    SERVER_ERROR = "server_error"
+    OVERLOADED = "overloaded"
 
-    def take(self, data: str) -> None:
-        """One event."""
-        raise NotImplementedError
 
-    def conclude(self) -> CallFacts:
-        """No more events will come."""
-        raise NotImplementedError
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """A failure to be written in the provider's own status, headers and body."""
+
+    kind: Failure
+    retry_after_s: float | None = None
+    """How long the provider asks the client to wait, in seconds."""
+    tokens: int = 200_001
+    """Of a prompt that does not fit."""
+    max_tokens: int = 200_000
+    """Of the window that it does not fit."""
+
+    def retry_headers(self) -> dict[str, str]:
+        """The wait, in the two headers that SDKs read."""
+        if self.retry_after_s is None:
+            return {}
+        return {"retry-after": f"{self.retry_after_s:g}", "retry-after-ms": f"{self.retry_after_s * 1000:g}"}
 
 
 class Dialect(Protocol):
@@ -85,30 +104,35 @@ class Dialect(Protocol):
     api: str
     """Its name, such as ``openai.chat``."""
     operation: str
-    """What it does: ``chat``, ``embeddings``, or ``other``."""
+    """What it does: ``chat``, ``completion``, ``embeddings``, or ``other``."""
     id_prefix: str
     """How the ids of its answers begin."""
 
     def speaks(self, method: str, path: str) -> bool:
         """True if a request to ``path`` speaks this API."""
 
-    def read_request(self, body: Mapping[str, Any], *, path: str, provider: str) -> RequestFacts:
-        """Read the parsed body of a request."""
+    def fits(self, body: Mapping[str, Any]) -> bool:
+        """True if ``body`` may be a request of this API. Asked only where the host says nothing."""
 
-    def read_response(self, body: bytes) -> CallFacts:
-        """Read a plain answer, whatever its status."""
+    def read_request(self, body: Mapping[str, Any], *, request: WireRequest, provider: str) -> RequestFacts:
+        """Read the parsed body of a request, and what its path and query say."""
 
-    def stream_reader(self) -> StreamReader:
-        """Begin to read a streamed answer."""
+    def draft(self) -> Draft:
+        """Begin to read an answer, plain or streamed, whatever its status."""
 
-    def write_response(self, facts: CallFacts) -> bytes:
-        """Write a plain answer."""
+    def write_response(self, facts: CallFacts, asked: RequestFacts) -> WireAnswer:
+        """Write a plain answer to ``asked``."""
 
-    def write_stream(self, facts: CallFacts, pieces: Sequence[str], *, usage: bool = True) -> Iterator[bytes]:
-        """Write a streamed answer, its text cut into ``pieces``."""
+    def write_stream(self, facts: CallFacts, pieces: Sequence[str], asked: RequestFacts) -> WireAnswer:
+        """Write a streamed answer to ``asked``, its text cut into ``pieces``."""
 
-    def write_error(self, kind: str, *, retry_after_s: float | None = None) -> WireError:
-        """Write a failure: ``rate_limit``, ``overloaded``, ``server_error`` or ``auth``."""
+    def write_error(self, fault: Fault, asked: RequestFacts) -> WireAnswer:
+        """Write a failure."""
+
+    def write_broken_stream(
+        self, facts: CallFacts, pieces: Sequence[str], fault: Fault, asked: RequestFacts
+    ) -> WireAnswer:
+        """Write a streamed answer that says ``pieces`` and then fails, after a status of 200."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,8 +64,8 @@ class Hosts:
     rules: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """``host`` or ``host:port`` to a provider's name, or to ``free``."""
 
-    def seat(self, host: str, port: int | None, path: str = "") -> Seat:
-        """Say who answers at ``host:port``; the most exact rule wins.
+    def seat(self, host: str, port: int | None, api: str = "") -> Seat:
+        """Say who answers at ``host:port``, where the wire API ``api`` is spoken; the most exact rule wins.
 
         >>> Hosts().seat("api.openai.com", 443)
         Seat(provider='openai', free=False)
@@ -75,12 +75,12 @@ class Hosts:
         host = _plain(host)
         rule = self.rules.get(f"{host}:{port}") or self.rules.get(host)
         if rule == FREE:
-            return Seat("ollama" if _speaks_ollama(port, path) else "local", free=True)
+            return Seat("ollama" if _is_ollama(port, api) else "local", free=True)
         if rule:
             return Seat(rule)
         if match := _HOST.fullmatch(host):
             return Seat(str(match.lastgroup))
-        if is_loopback(host) and _speaks_ollama(port, path):
+        if is_loopback(host) and _is_ollama(port, api):
             return Seat("ollama", free=True)
         return Seat(UNKNOWN)
 
@@ -104,8 +104,8 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _speaks_ollama(port: int | None, path: str) -> bool:
-    return port == OLLAMA_PORT or path in {"/api/chat", "/api/generate", "/api/embed", "/api/embeddings"}
+def _is_ollama(port: int | None, api: str) -> bool:
+    return port == OLLAMA_PORT or api.startswith("ollama.")
 
 
 _RULE = re.compile(r"(?P<host>\[[0-9a-fA-F:]+\]|[^\s:=/\[\]]+)(?::(?P<port>\d{1,5}))?\s*=\s*(?P<provider>[\w.-]+)")

@@ -8,13 +8,13 @@ from decimal import Decimal
 from typing import Any
 
 
-def load_object(data: bytes | str) -> dict[str, Any] | None:
-    """Parse a JSON object, or return ``None``. Numbers with a fraction are exact ``Decimal``.
+def load_object(data: bytes | str, *, exact: bool = True) -> dict[str, Any] | None:
+    """Parse a JSON object, or return ``None``. Numbers with a fraction are ``Decimal``, or ``float`` if not ``exact``.
 
     ``NaN`` and ``Infinity`` are not JSON, but the SDKs read on, and so does this.
     """
     try:
-        value = json.loads(data, parse_float=Decimal, parse_constant=Decimal)
+        value = json.loads(data, parse_float=Decimal if exact else float, parse_constant=Decimal)
     except (ValueError, RecursionError, ArithmeticError):
         return None
     return value if isinstance(value, dict) else None
@@ -29,6 +29,14 @@ def dump(value: object) -> str:
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(dump, value)) + "]"
     return json.dumps(value, ensure_ascii=False)
+
+
+def arguments_of(given: object) -> str:
+    """The arguments of a tool as JSON text; empty if they are nested too deep to be written."""
+    try:
+        return dump(given)
+    except RecursionError:
+        return ""  # nobody's tool is called with that; the usage beside it is real
 
 
 def mapping(value: object) -> Mapping[str, Any]:
@@ -46,11 +54,16 @@ def text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
+def count_of(value: object) -> int | None:
+    """``value`` if it is a whole number."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
 def money(value: object) -> Decimal | None:
     """An amount that a provider stated, if it is a number that is not negative and that makes sense."""
-    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return None
-    amount = Decimal(value)
+    amount = Decimal(float.__repr__(value)) if isinstance(value, float) else Decimal(value)
     if not amount.is_finite() or amount < 0 or (amount and not _TINY < amount < _ABSURD):
         return None
     return amount
@@ -72,8 +85,17 @@ class Counts:
             return None
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _ABSURD:
             return value
-        self.doubts.append(f"{'.'.join(path)} is {str(value)[:20]!r}")
+        self.doubts.append(f"{'.'.join(path)} is {_brief(value)}")
         return None
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, int) and value.bit_length() > _PRINTABLE:
+        return "a number of more than 4000 digits"
+    return repr(str(value)[:20])
+
+
+_PRINTABLE = 14_000  # bits; Python refuses to print more than 4300 digits
 
 
 # More tokens, or dollars, than all providers take in a year; a sum of such numbers would mean nothing.

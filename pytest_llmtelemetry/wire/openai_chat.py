@@ -7,15 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from pytest_llmtelemetry.facts import CallFacts, FinishReason, Overflow, RequestFacts, ToolCall, Usage
+from pytest_llmtelemetry.facts import CallFacts, FinishReason, RequestFacts, ToolCall, Usage
 from pytest_llmtelemetry.money import MONEY
-from pytest_llmtelemetry.wire.dialect import EventReader, WireError
-from pytest_llmtelemetry.wire.jsontext import Counts, dump, load_object, mapping, money, objects, text
+from pytest_llmtelemetry.wire import openai_errors
+from pytest_llmtelemetry.wire.dialect import SSE, Fault, WireAnswer, WireRequest, answer_of
+from pytest_llmtelemetry.wire.draft import Draft
+from pytest_llmtelemetry.wire.jsontext import Counts, count_of, dump, mapping, money, objects, text
+from pytest_llmtelemetry.wire.openai_deployments import model_of
 from pytest_llmtelemetry.wire.sse import encode
 
 
-_PATH = re.compile(r"(?:.*/)?chat/completions/?")
-_DEPLOYMENT = re.compile(r".*/deployments/(?P<model>[^/]+)/chat/completions/?")
+# Mistral answers to "fim" and "agents" as to a chat.
+_PATH = re.compile(r"(?:.*/)?(?:chat|fim|agents)/completions/?")
 
 FINISH_REASONS = {
     "stop": FinishReason.STOP,
@@ -38,6 +41,14 @@ _TICKS_PER_USD = Decimal(10**10)  # xAI's unit
 # A mock's answers must not change from run to run.
 _CREATED = 1_700_000_000
 
+# OpenAI, and who copied it exactly, state the usage of a stream only if they are asked to. These always do,
+# in the chunk that says why the model stopped.
+_USAGE_UNASKED = frozenset(
+    {"cerebras", "deepseek", "fireworks", "groq", "mistral", "openrouter", "perplexity", "together", "xai", "zai"}
+)
+# Where the model's thoughts stand; elsewhere it is ``reasoning_content``.
+_REASONING = dict.fromkeys(("cerebras", "groq", "openrouter", "together"), "reasoning")
+
 
 class OpenAIChat:
     """The dialect of most of the field."""
@@ -49,190 +60,113 @@ class OpenAIChat:
     def speaks(self, method: str, path: str) -> bool:
         return method == "POST" and _PATH.fullmatch(path) is not None
 
-    def read_request(self, body: Mapping[str, Any], *, path: str, provider: str) -> RequestFacts:
-        deployment = _DEPLOYMENT.fullmatch(path)
+    def fits(self, body: Mapping[str, Any]) -> bool:
+        return "messages" in body
+
+    def read_request(self, body: Mapping[str, Any], *, request: WireRequest, provider: str) -> RequestFacts:
         stream = body.get("stream") is True
-        limit = body.get("max_completion_tokens") or body.get("max_tokens")
+        asked = mapping(body.get("stream_options")).get("include_usage") is True
         return RequestFacts(
             api=self.api,
             provider=provider,
-            model=text(body.get("model")) or (deployment["model"] if deployment else None),
+            model=model_of(body, request.path),
             stream=stream,
-            wants_usage=not stream or mapping(body.get("stream_options")).get("include_usage") is True,
-            max_tokens=limit if isinstance(limit, int) and not isinstance(limit, bool) else None,
+            wants_usage=not stream or asked or provider in _USAGE_UNASKED,
+            max_tokens=count_of(body.get("max_completion_tokens") or body.get("max_tokens")),
             tools=tuple(
                 name for tool in objects(body.get("tools")) if (name := text(mapping(tool.get("function")).get("name")))
             ),
             body=body,
         )
 
-    def read_response(self, body: bytes) -> CallFacts:
-        answer = _Answer()
-        if (document := load_object(body)) is not None:
-            answer.take(document, "message")
-        return answer.facts(terminated=answer.finish is not None)
+    def draft(self) -> OpenAIDraft:
+        return OpenAIDraft()
 
-    def stream_reader(self) -> _Reader:
-        return _Reader()
+    def write_response(self, facts: CallFacts, asked: RequestFacts) -> WireAnswer:
+        return answer_of(dump(completion_document(facts, asked)).encode())
 
-    def write_response(self, facts: CallFacts) -> bytes:
-        message: dict[str, object] = {
-            "role": "assistant",
-            "content": facts.text or None,
-            "refusal": None,
-            "annotations": [],
-        }
-        if facts.tool_calls:
-            message["tool_calls"] = [_write_tool_call(i, call) for i, call in enumerate(facts.tool_calls)]
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish_word(facts)}
-        document = _envelope(facts, "chat.completion") | {"choices": [choice]}
-        if facts.usage is not None:
-            document["usage"] = _write_usage(facts)
-        return dump(document).encode()
+    def write_stream(self, facts: CallFacts, pieces: Sequence[str], asked: RequestFacts) -> WireAnswer:
+        chunks = [encode(dump(chunk)) for chunk in completion_chunks(facts, pieces, asked)]
+        return answer_of([*chunks, encode("[DONE]")], media=SSE)
 
-    def write_stream(self, facts: CallFacts, pieces: Sequence[str], *, usage: bool = True) -> Iterator[bytes]:
-        tail = {"usage": None} if usage else {}
+    def write_error(self, fault: Fault, asked: RequestFacts) -> WireAnswer:
+        return openai_errors.write_error(fault, asked)
 
-        def chunk(delta: Mapping[str, object], finish: str | None = None) -> bytes:
-            choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-            return encode(dump(_envelope(facts, "chat.completion.chunk") | {"choices": [choice]} | tail))
-
-        yield chunk({"role": "assistant", "content": None if facts.tool_calls and not facts.text else ""})
-        for piece in pieces:
-            yield chunk({"content": piece})
-        for index, call in enumerate(facts.tool_calls):
-            whole = _write_tool_call(index, call)
-            yield chunk({"tool_calls": [{"index": index, **whole, "function": {"name": call.name, "arguments": ""}}]})
-            yield chunk({"tool_calls": [{"index": index, "function": {"arguments": call.arguments}}]})
-        yield chunk({}, _finish_word(facts))
-        if usage and facts.usage is not None:
-            last = _envelope(facts, "chat.completion.chunk") | {"choices": [], "usage": _write_usage(facts)}
-            yield encode(dump(last))
-        yield encode("[DONE]")
-
-    def write_error(self, kind: str, *, retry_after_s: float | None = None) -> WireError:
-        status, type_, code, message = _ERRORS[kind]
-        headers = {"content-type": "application/json"}
-        if retry_after_s is not None:
-            headers |= {"retry-after": f"{retry_after_s:g}", "retry-after-ms": f"{retry_after_s * 1000:g}"}
-        error = {"message": message, "type": type_, "param": None, "code": code}
-        return WireError(status=status, headers=headers, body=dump({"error": error}).encode())
+    def write_broken_stream(
+        self, facts: CallFacts, pieces: Sequence[str], fault: Fault, asked: RequestFacts
+    ) -> WireAnswer:
+        begun = CallFacts(id=facts.id, model=facts.model)
+        chunks = [encode(dump(chunk)) for chunk in _opening(begun, pieces, asked)]
+        failure: dict[str, object] = {"error": openai_errors.error_object(fault, asked)}
+        if asked.provider == "openrouter":
+            chunks += [encode(dump(failure | _chunk(begun, asked, {"content": ""}, finish="error"))), encode("[DONE]")]
+        else:
+            chunks.append(encode(dump(failure)))
+        return answer_of(chunks, media=SSE)
 
 
-_ERRORS = {
-    "rate_limit": (429, "requests", "rate_limit_exceeded", "Rate limit reached for requests."),
-    "overloaded": (503, "server_error", None, "The engine is currently overloaded, please try again later."),
-    "server_error": (500, "server_error", None, "The server had an error while processing your request."),
-    "auth": (401, "invalid_request_error", "invalid_api_key", "Incorrect API key provided."),
-}
+class OpenAIDraft(Draft):
+    """A completion, or the chunks of one."""
 
-
-class _Answer:
-    """What was said so far, in one document or in many chunks."""
-
-    def __init__(self) -> None:
-        self.head: dict[str, str | None] = {"id": None, "model": None, "service_tier": None}
-        self.pieces: list[str] = []
-        self.calls: dict[int, dict[str, str]] = {}
-        self.finish: str | None = None
-        self.usage: Mapping[str, Any] | None = None
-        self.error: str | None = None
-        self.overflow: Overflow | None = None
-        self.has_content = False
-
-    def take(self, document: Mapping[str, Any], part: str) -> None:
-        for key in self.head:
-            self.head[key] = text(document.get(key)) or self.head[key]
-        for choice in objects(document.get("choices")):
-            # Any choice that was cut makes the answer a cut one.
-            word = text(choice.get("finish_reason"))
-            if word is not None and (self.finish is None or FINISH_REASONS.get(word) is FinishReason.LENGTH):
-                self.finish = word
-            # A tuple, because what is looked for in a set must be hashable.
-            self._take_message(mapping(choice.get(part)), first=choice.get("index") in (0, None))
-        usage = document.get("usage") or mapping(document.get("x_groq")).get("usage")
-        if isinstance(usage, dict):
-            self.usage = usage
-        if failure := document.get("error"):
-            error = mapping(failure)
-            self.error = text(error.get("code")) or text(error.get("type")) or "error"
-            self.overflow = _read_overflow(self.error, text(error.get("message")) or "")
-
-    def _take_message(self, message: Mapping[str, Any], *, first: bool) -> None:
-        content = message.get("content")
-        piece = text(content) or "".join(text(part.get("text")) or "" for part in objects(content))
-        calls = objects(message.get("tool_calls"))
-        self.has_content = self.has_content or bool(
-            content or calls or message.get("reasoning_content") or message.get("reasoning")
-        )
-        if not first:
-            return
-        if piece:
-            self.pieces.append(piece)
-        for position, call in enumerate(calls):
-            index = call.get("index")
-            slot = self.calls.setdefault(index if isinstance(index, int) else position, {})
-            function = mapping(call.get("function"))
-            for key, value in (("id", call.get("id")), ("name", function.get("name"))):
-                if named := text(value):
-                    slot[key] = named
-            slot["arguments"] = slot.get("arguments", "") + (text(function.get("arguments")) or "")
-
-    def facts(self, *, terminated: bool) -> CallFacts:
-        usage = None if self.usage is None else read_usage(self.usage)
-        return CallFacts(
-            id=self.head["id"],
-            model=self.head["model"],
-            service_tier=self.head["service_tier"],
-            text="".join(self.pieces),
-            tool_calls=tuple(
-                ToolCall(name=slot.get("name", ""), arguments=slot["arguments"], id=slot.get("id"))
-                for _, slot in sorted(self.calls.items())
-            ),
-            usage=usage,
-            finish_reason=None if self.finish is None else FINISH_REASONS.get(self.finish, FinishReason.UNKNOWN),
-            raw_finish_reason=self.finish,
-            stated_cost_usd=None if self.usage is None else read_cost(self.usage),
-            error_type=self.error,
-            overflow=self.overflow,
-            terminated=terminated,
-        )
-
-
-class _Reader(EventReader):
-    """Chunks in, one answer out."""
+    finishes = FINISH_REASONS
 
     def __init__(self) -> None:
         super().__init__()
-        self._answer = _Answer()
+        self._refused = False
         self._done = False
 
-    @property
-    def has_content(self) -> bool:
-        return self._answer.has_content
-
-    def conclude(self) -> CallFacts:
-        return self._answer.facts(terminated=self._done or self._answer.finish is not None)
-
-    def take(self, data: str) -> None:
+    def take(self, document: Mapping[str, Any], event: str) -> None:
         if self._done:
             return
-        if data.strip() == "[DONE]":
-            self._done = True
-        elif (document := load_object(data)) is not None:
-            self._answer.take(document, "delta")
+        self.id = text(document.get("id")) or self.id
+        self.model = text(document.get("model")) or self.model
+        for choice in objects(document.get("choices")):
+            self.finish_with(text(choice.get("finish_reason")))
+            message = mapping(choice.get("message")) or mapping(choice.get("delta"))
+            self.has_content = self.has_content or bool(message.get("content") or message.get("tool_calls"))
+            # A tuple, because what is looked for in a set must be hashable.
+            if choice.get("index") in (0, None):
+                self._take_message(message)
+        usage = document.get("usage") or mapping(document.get("x_groq")).get("usage")
+        if isinstance(usage, dict):
+            self.usage, self.cost = read_usage(usage), read_cost(usage)
+        tier = text(document.get("service_tier")) or text(mapping(usage).get("service_tier"))
+        self.service_tier = tier or self.service_tier
+        openai_errors.take_error(self, document)
+
+    def take_text(self, text: str) -> None:
+        if text == "[DONE]":
+            self._done = self.terminated = True
+
+    def conclude(self) -> None:
+        if self._refused and self.word is not None and FINISH_REASONS.get(self.word) is FinishReason.STOP:
+            self.finish = FinishReason.REFUSAL
+
+    def _take_message(self, message: Mapping[str, Any]) -> None:
+        self.think(text(message.get("reasoning_content")) or text(message.get("reasoning")))
+        content = message.get("content")
+        self.say(text(content))
+        for part in objects(content):  # Mistral
+            self.say(text(part.get("text")))
+            for thought in objects(part.get("thinking")):
+                self.think(text(thought.get("text")))
+        if refusal := text(message.get("refusal")):
+            self._refused = True
+            self.say(refusal)
+        calls = objects(message.get("tool_calls"))
+        old = mapping(message.get("function_call"))  # before there were tools; Snowflake always sends an empty one
+        if old.get("name") or old.get("arguments"):
+            calls = [*calls, {"function": old}]
+        for position, call in enumerate(calls):
+            index = call.get("index")
+            tool = self.tool(index if isinstance(index, int) else position)
+            function = mapping(call.get("function"))
+            tool.id = text(call.get("id")) or tool.id
+            tool.name = text(function.get("name")) or tool.name
+            tool.arguments.append(text(function.get("arguments")) or "")
 
 
-_WINDOW = re.compile(r"maximum context length (?:is|of) (\d{1,12})")
-_PROMPT = re.compile(r"(?:resulted in|requested(?: about)?) (\d{1,12}) tokens")
-
-
-def _read_overflow(error: str, message: str) -> Overflow | None:
-    """The code says so, or, of those who speak this API without OpenAI's codes, the sentence that all have copied."""
-    window, prompt = _WINDOW.search(message), _PROMPT.search(message)
-    if error != "context_length_exceeded" and window is None:
-        return None
-    return Overflow(tokens=int(prompt[1]) if prompt else None, max_tokens=int(window[1]) if window else None)
+# -- usage -----------------------------------------------------------------------------------
 
 
 def read_usage(source: Mapping[str, Any]) -> Usage | None:
@@ -252,6 +186,10 @@ def read_usage(source: Mapping[str, Any]) -> Usage | None:
         "cache_read_tokens": cached,
         "cache_write_tokens": count("prompt_tokens_details", "cache_write_tokens"),
         "reasoning_tokens": count("completion_tokens_details", "reasoning_tokens"),
+        "input_audio_tokens": count("prompt_tokens_details", "audio_tokens"),
+        "input_image_tokens": count("prompt_tokens_details", "image_tokens"),
+        "output_audio_tokens": count("completion_tokens_details", "audio_tokens"),
+        "output_image_tokens": count("completion_tokens_details", "image_tokens"),
     }
     if all(value is None for value in counts.values()) and not count.doubts:
         return None
@@ -273,10 +211,89 @@ def read_cost(usage: Mapping[str, Any]) -> Decimal | None:
     return cost
 
 
-def _envelope(facts: CallFacts, kind: str) -> dict[str, object]:
+# -- writing ---------------------------------------------------------------------------------
+
+
+def completion_document(facts: CallFacts, asked: RequestFacts) -> dict[str, object]:
+    """A plain answer."""
+    refused = facts.finish_reason is FinishReason.REFUSAL
+    message: dict[str, object] = {
+        "role": "assistant",
+        "content": None if refused else _content(facts.text, facts.reasoning, asked) or None,
+        "refusal": facts.text if refused else None,
+        "annotations": [],
+    }
+    if facts.reasoning and asked.provider != "mistral":
+        message[_REASONING.get(asked.provider, "reasoning_content")] = facts.reasoning
+    if facts.tool_calls:
+        message["tool_calls"] = [_write_tool_call(i, call) for i, call in enumerate(facts.tool_calls)]
+    word = _finish_word(facts)
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": word}
+    if asked.provider == "openrouter":
+        choice["native_finish_reason"] = word
+    document = _envelope(facts, "chat.completion", asked) | {"choices": [choice]}
+    if facts.usage is not None:
+        document["usage"] = _write_usage(facts)
+    return document
+
+
+def completion_chunks(facts: CallFacts, pieces: Sequence[str], asked: RequestFacts) -> Iterator[dict[str, object]]:
+    """The chunks of a streamed answer, without the ``[DONE]`` after it."""
+    yield from _opening(facts, pieces, asked)
+    for index, call in enumerate(facts.tool_calls):
+        whole = _write_tool_call(index, call)
+        begun = {"index": index, **whole, "function": {"name": call.name, "arguments": ""}}
+        yield _chunk(facts, asked, {"tool_calls": [begun]})
+        yield _chunk(facts, asked, {"tool_calls": [{"index": index, "function": {"arguments": call.arguments}}]})
+    last = _chunk(facts, asked, {}, finish=_finish_word(facts))
+    usage = None if facts.usage is None else _write_usage(facts)
+    if usage is not None and asked.provider == "groq":
+        last["x_groq"] = {"id": facts.id or "", "usage": usage}
+    elif usage is not None and asked.provider in _USAGE_UNASKED:
+        last["usage"] = usage
+    yield last
+    if usage is not None and asked.wants_usage and asked.provider not in _USAGE_UNASKED:
+        yield _envelope(facts, "chat.completion.chunk", asked) | {"choices": [], "usage": usage}
+
+
+def _opening(facts: CallFacts, pieces: Sequence[str], asked: RequestFacts) -> Iterator[dict[str, object]]:
+    """What comes before the tool calls."""
+    yield _chunk(facts, asked, {"role": "assistant", "content": None if facts.tool_calls and not pieces else ""})
+    if facts.reasoning and asked.provider == "mistral":
+        yield _chunk(facts, asked, {"content": _content("", facts.reasoning, asked)})
+    elif facts.reasoning:
+        yield _chunk(facts, asked, {_REASONING.get(asked.provider, "reasoning_content"): facts.reasoning})
+    place = "refusal" if facts.finish_reason is FinishReason.REFUSAL else "content"
+    for piece in pieces:
+        yield _chunk(facts, asked, {place: piece})
+
+
+def _chunk(
+    facts: CallFacts, asked: RequestFacts, delta: Mapping[str, object], *, finish: str | None = None
+) -> dict[str, object]:
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+    if asked.provider == "openrouter":
+        choice["native_finish_reason"] = finish
+    chunk = _envelope(facts, "chat.completion.chunk", asked) | {"choices": [choice]}
+    if asked.wants_usage and asked.provider not in _USAGE_UNASKED:
+        chunk["usage"] = None
+    return chunk
+
+
+def _content(said: str, reasoning: str, asked: RequestFacts) -> object:
+    """A text; Mistral's thinking models say theirs in parts."""
+    if asked.provider != "mistral" or not reasoning:
+        return said
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": reasoning}], "closed": True}
+    return [thinking, {"type": "text", "text": said}] if said else [thinking]
+
+
+def _envelope(facts: CallFacts, kind: str, asked: RequestFacts) -> dict[str, object]:
     head: dict[str, object] = {"id": facts.id or "", "object": kind, "created": _CREATED, "model": facts.model or ""}
     if facts.service_tier is not None:
         head["service_tier"] = facts.service_tier
+    if asked.provider == "openrouter":
+        head |= {"provider": "mock", "system_fingerprint": None}  # its SDK insists on both
     return head
 
 
@@ -296,15 +313,23 @@ def _write_tool_call(index: int, call: ToolCall) -> dict[str, object]:
 
 def _write_usage(facts: CallFacts) -> dict[str, object]:
     usage = facts.usage or Usage()
-    prompt = {"cached_tokens": usage.cache_read_tokens, "cache_write_tokens": usage.cache_write_tokens}
+    prompt = {
+        "cached_tokens": usage.cache_read_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+        "audio_tokens": usage.input_audio_tokens,
+        "image_tokens": usage.input_image_tokens,
+    }
+    completion = {
+        "reasoning_tokens": usage.reasoning_tokens,
+        "audio_tokens": usage.output_audio_tokens,
+        "image_tokens": usage.output_image_tokens,
+    }
     document: dict[str, object] = {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.total_tokens,
         "prompt_tokens_details": {key: value for key, value in prompt.items() if value is not None},
-        "completion_tokens_details": (
-            {} if usage.reasoning_tokens is None else {"reasoning_tokens": usage.reasoning_tokens}
-        ),
+        "completion_tokens_details": {key: value for key, value in completion.items() if value is not None},
     }
     if facts.stated_cost_usd is not None:
         document["cost"] = facts.stated_cost_usd

@@ -6,17 +6,14 @@ that a budget cannot pass on what nobody read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_llmtelemetry.errors import MockError
 from pytest_llmtelemetry.facts import CallFacts, RequestFacts
-from pytest_llmtelemetry.wire.dialect import WireError
-from pytest_llmtelemetry.wire.jsontext import load_object, text
-
-
-_MARKS = (b'"usage"', b'"usageMetadata"', b'"billed_units"', b'"eval_count"', b'"inputTokens"')
-_OVERLAP = max(map(len, _MARKS)) - 1
+from pytest_llmtelemetry.wire.dialect import Fault, WireAnswer, WireRequest
+from pytest_llmtelemetry.wire.draft import Draft
+from pytest_llmtelemetry.wire.jsontext import text
 
 
 class Other:
@@ -29,39 +26,63 @@ class Other:
     def speaks(self, method: str, path: str) -> bool:
         return False
 
-    def read_request(self, body: Mapping[str, Any], *, path: str, provider: str) -> RequestFacts:
+    def fits(self, body: Mapping[str, Any]) -> bool:
+        return False
+
+    def read_request(self, body: Mapping[str, Any], *, request: WireRequest, provider: str) -> RequestFacts:
         return RequestFacts(
             api=self.api, provider=provider, model=text(body.get("model")), stream=body.get("stream") is True, body=body
         )
 
-    def read_response(self, body: bytes) -> CallFacts:
-        model = text((load_object(body) or {}).get("model"))
-        return CallFacts(model=model, terminated=True, unread_usage=any(mark in body for mark in _MARKS))
+    def draft(self) -> OtherDraft:
+        return OtherDraft()
 
-    def stream_reader(self) -> _Reader:
-        return _Reader()
-
-    def write_response(self, facts: CallFacts) -> bytes:
+    def write_response(self, facts: CallFacts, asked: RequestFacts) -> WireAnswer:
         raise MockError("no dialect writes this API")
 
-    def write_stream(self, facts: CallFacts, pieces: Sequence[str], *, usage: bool = True) -> Iterator[bytes]:
+    def write_stream(self, facts: CallFacts, pieces: Sequence[str], asked: RequestFacts) -> WireAnswer:
         raise MockError("no dialect writes this API")
 
-    def write_error(self, kind: str, *, retry_after_s: float | None = None) -> WireError:
+    def write_error(self, fault: Fault, asked: RequestFacts) -> WireAnswer:
+        raise MockError("no dialect writes this API")
+
+    def write_broken_stream(
+        self, facts: CallFacts, pieces: Sequence[str], fault: Fault, asked: RequestFacts
+    ) -> WireAnswer:
         raise MockError("no dialect writes this API")
 
 
-class _Reader:
+# Where providers state what was used.
+_MARKS = frozenset({"usage", "usageMetadata", "billed_units", "eval_count", "prompt_eval_count", "inputTokens"})
+
+
+class OtherDraft(Draft):
+    """Looks for a usage anywhere in the answer."""
+
     def __init__(self) -> None:
-        self.has_content = False
-        self._tail = b""
+        super().__init__()
         self._found = False
 
-    def feed(self, chunk: bytes) -> None:
+    def take(self, document: Mapping[str, Any], event: str) -> None:
         self.has_content = True
-        window = self._tail + chunk
-        self._found = self._found or any(mark in window for mark in _MARKS)
-        self._tail = window[-_OVERLAP:]
+        self.model = text(document.get("model")) or self.model
+        self._found = self._found or _states_usage(document)
 
-    def close(self) -> CallFacts:
-        return CallFacts(terminated=True, unread_usage=self._found)
+    def take_text(self, text: str) -> None:
+        self.has_content = True
+
+    def facts(self) -> CallFacts:
+        return CallFacts(model=self.model, terminated=True, unread_usage=self._found)
+
+
+def _states_usage(document: Mapping[str, Any]) -> bool:
+    left: list[Any] = [document]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            if any(value.get(mark) for mark in _MARKS):
+                return True
+            left.extend(value.values())
+        elif isinstance(value, list):
+            left.extend(value)
+    return False

@@ -16,19 +16,12 @@ OTHER = Other()
 
 def identify(request: WireRequest, hosts: Hosts) -> Conversation | None:
     """Say which API a request speaks, and to whom; ``None`` if it is not for an LLM provider."""
-    seat = hosts.seat(request.host, request.port, request.path)
-    dialect: Dialect = OTHER
-    for candidate in DIALECTS:
-        if candidate.speaks(request.method, request.path):
-            dialect = candidate
-            break
     body = None if request.body is None else load_object(request.body) or {}
-    if not seat.known and (dialect is OTHER or not _looks_like_a_prompt(body)):
-        return None
-    facts = dialect.read_request(body or {}, path=request.path, provider=seat.provider)
+    spoken = [one for one in DIALECTS if one.speaks(request.method, request.path)] or [OTHER]
+    dialect = next((one for one in spoken if body and one.fits(body)), spoken[0])
+    seat = hosts.seat(request.host, request.port)
+    if not seat.known and (dialect is OTHER or not (body is None or dialect.fits(body))):
+        return None  # a body that is not in memory cannot speak against a path that fits
+    seat = hosts.seat(request.host, request.port, dialect.api)
+    facts = dialect.read_request(body or {}, request=request, provider=seat.provider)
     return Conversation(seat=seat, dialect=dialect, request=request, facts=facts)
-
-
-def _looks_like_a_prompt(body: dict[str, object] | None) -> bool:
-    # A body that is not in memory cannot speak against a path that fits.
-    return body is None or "messages" in body

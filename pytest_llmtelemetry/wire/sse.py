@@ -10,15 +10,8 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True)
-class ServerSentEvent:
-    """One event; an unnamed one is called ``message``."""
-
-    event: str
-    data: str
+from pytest_llmtelemetry.wire.frame import Frame
 
 
 # Only these end a line: str.splitlines() would also cut at U+2028 inside JSON.
@@ -35,16 +28,16 @@ class SSEDecoder:
         self._event = ""
         self._data: list[str] = []
 
-    def feed(self, chunk: bytes) -> Iterator[ServerSentEvent]:
+    def feed(self, chunk: bytes) -> Iterator[Frame]:
         """Yield the events that ``chunk`` completes."""
         yield from self._lines(self._text.decode(chunk), last=False)
 
-    def close(self) -> Iterator[ServerSentEvent]:
+    def close(self) -> Iterator[Frame]:
         """Yield a last event that no blank line ended. Browsers drop it; its usage is real."""
         yield from self._lines(self._text.decode(b"", final=True), last=True)
         yield from self._line("")
 
-    def _lines(self, text: str, *, last: bool) -> Iterator[ServerSentEvent]:
+    def _lines(self, text: str, *, last: bool) -> Iterator[Frame]:
         self._rest.append(text)
         after_cr = len(self._rest) > 1 and self._rest[-2].endswith("\r")
         if not last and not after_cr and "\n" not in text and "\r" not in text:
@@ -61,10 +54,10 @@ class SSEDecoder:
             yield from self._line(buffer[start:])
             self._rest = []
 
-    def _line(self, line: str) -> Iterator[ServerSentEvent]:
+    def _line(self, line: str) -> Iterator[Frame]:
         if not line:
             if self._data:
-                yield ServerSentEvent(self._event or "message", "\n".join(self._data))
+                yield Frame("\n".join(self._data), self._event or "message")
             self._event, self._data = "", []
             return
         name, _, value = line.partition(":")

@@ -118,7 +118,7 @@ def test_it(llm_events):
     assert result.ret == OK, result.stdout.str()
 
 
-def test_a_reply_for_an_api_that_cannot_be_written_is_refused(run: Run) -> None:
+def test_a_request_for_another_api_is_refused(run: Run) -> None:
     """Asking OpenAI's next API while only chat is mocked names both."""
     result = run("""
 import pytest
@@ -132,8 +132,8 @@ def test_it(llm_mock):
     assert result.ret == FAILED
     result.stdout.fnmatch_lines(
         [
-            "llm_mock has no answer to POST api.openai.com/v1/responses (other at openai for model 'gpt-4o-mini').",
-            "  llm_mock.openai.chat('Hi'): answers openai.chat at openai, asked was other at openai",
+            "llm_mock has no answer to POST api.openai.com/v1/responses (openai.responses at openai for model 'gpt-4o-mini').",
+            "  llm_mock.openai.chat('Hi'): answers openai.chat at openai, asked was openai.responses at openai",
         ]
     )
 

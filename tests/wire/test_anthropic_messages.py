@@ -8,23 +8,26 @@ from typing import Any
 
 import pytest
 
+import dialects
 from pytest_llmtelemetry.facts import CallFacts, FinishReason, RequestFacts, ToolCall, Usage
 from pytest_llmtelemetry.wire.anthropic_messages import AnthropicMessages
-from pytest_llmtelemetry.wire.dialect import WireError
+from pytest_llmtelemetry.wire.body import BodyReader
+from pytest_llmtelemetry.wire.dialect import Failure, Fault
 
 
 MESSAGES = AnthropicMessages()
 PATH = "/v1/messages"
+ASKED = dialects.asked(MESSAGES)
 
 
 def read(document: Mapping[str, Any]) -> CallFacts:
     """Read a plain answer."""
-    return MESSAGES.read_response(json.dumps(document).encode())
+    return dialects.read(MESSAGES, document)
 
 
 def read_stream(*events: Mapping[str, Any]) -> CallFacts:
     """Read a stream of events."""
-    reader = MESSAGES.stream_reader()
+    reader = BodyReader(MESSAGES.draft())
     for event in events:
         reader.feed(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode())
     return reader.close()
@@ -102,7 +105,7 @@ def test_a_request_is_read_whole() -> None:
         "stream": True,
         "tools": [{"name": "search", "input_schema": {}}, {"type": "web_search_20250305", "name": "web_search"}, {}],
     }
-    facts = MESSAGES.read_request(body, path=PATH, provider="anthropic")
+    facts = dialects.asked(MESSAGES, body, path=PATH, provider="anthropic")
     assert facts == RequestFacts(
         api="anthropic.messages",
         provider="anthropic",
@@ -127,7 +130,7 @@ def test_a_request_is_read_whole() -> None:
 )
 def test_a_strange_request_states_nothing(body: Mapping[str, Any]) -> None:
     """What is not of its type is not known."""
-    assert MESSAGES.read_request(body, path=PATH, provider="unknown") == RequestFacts(
+    assert dialects.asked(MESSAGES, body, path=PATH, provider="unknown") == RequestFacts(
         api="anthropic.messages", provider="unknown"
     )
 
@@ -167,6 +170,7 @@ def test_a_plain_answer_is_read_whole() -> None:
         id="msg_1",
         model="claude-sonnet-4-5",
         text="Let me see.",
+        reasoning="hm",
         tool_calls=(
             ToolCall(name="add", arguments='{"a":1.5,"b":[true,null,"é"]}', id="toolu_1"),
             ToolCall(name="now", arguments="{}", id="toolu_2"),
@@ -333,6 +337,7 @@ def test_a_stream_is_read_whole() -> None:
         id="msg_1",
         model="claude",
         text="Let me see.",
+        reasoning="hm",
         tool_calls=(ToolCall(name="add", arguments='{"a": 1.50}', id="a"), ToolCall(name="now", id="b")),
         usage=Usage(input_tokens=15, output_tokens=40, total_tokens=55, cache_read_tokens=5, reasoning_tokens=7),
         finish_reason=FinishReason.TOOL_CALLS,
@@ -376,7 +381,7 @@ def test_a_stream_is_terminated_by_its_reason_or_its_last_event(
 
 def test_an_unnamed_event_is_read_by_its_type() -> None:
     """Some gateways drop the ``event:`` lines; the data says the same."""
-    reader = MESSAGES.stream_reader()
+    reader = BodyReader(MESSAGES.draft())
     for event in (b"data: [1]\n\n", b"data: {\n\n", b'data: {"type": "message_stop"}\n\n'):
         reader.feed(event)
     assert reader.close() == CallFacts(terminated=True)
@@ -399,7 +404,7 @@ def test_an_unnamed_event_is_read_by_its_type() -> None:
 )
 def test_the_first_token_is_the_first_that_is_said_or_thought(event: Mapping[str, Any], *, seen: bool) -> None:
     """Time to first token is taken from here."""
-    reader = MESSAGES.stream_reader()
+    reader = BodyReader(MESSAGES.draft())
     reader.feed(f"data: {json.dumps(event)}\n\n".encode())
     assert reader.has_content is seen
 
@@ -458,7 +463,7 @@ TOOL = {"type": "tool_use", "id": "toolu_a", "name": "add"}
 
 def test_a_plain_answer_is_written_in_the_providers_shape() -> None:
     """Field by field what the real service sends; cached tokens stand beside the input."""
-    assert json.loads(MESSAGES.write_response(SAID)) == {
+    assert json.loads(MESSAGES.write_response(SAID, ASKED).body) == {
         **HEAD,
         "content": [{"type": "text", "text": "Hé"}, {**TOOL, "input": {"a": 1.5}}],
         "stop_reason": "tool_use",
@@ -488,7 +493,10 @@ def test_a_stream_is_written_in_the_providers_shape() -> None:
         },
         {"type": "message_stop"},
     ]
-    chunks = [chunk.decode().removesuffix("\n\n").split("\n") for chunk in MESSAGES.write_stream(SAID, ["H", "é"])]
+    chunks = [
+        chunk.decode().removesuffix("\n\n").split("\n")
+        for chunk in MESSAGES.write_stream(SAID, ["H", "é"], ASKED).chunks
+    ]
     assert [json.loads(data.removeprefix("data: ")) for _, data in chunks] == expected
     assert [name for name, _ in chunks] == [f"event: {event['type']}" for event in expected]
 
@@ -496,8 +504,8 @@ def test_a_stream_is_written_in_the_providers_shape() -> None:
 def test_an_answer_of_tool_calls_alone_has_no_text_block() -> None:
     """The first block is the tool's."""
     call = CallFacts(tool_calls=(ToolCall(name="add", id="toolu_a"),))
-    assert json.loads(MESSAGES.write_response(call))["content"] == [{**TOOL, "input": {}}]
-    third = list(MESSAGES.write_stream(call, []))[2].decode()
+    assert json.loads(MESSAGES.write_response(call, ASKED).body)["content"] == [{**TOOL, "input": {}}]
+    third = MESSAGES.write_stream(call, [], ASKED).chunks[2].decode()
     assert json.loads(third.partition("data: ")[2]) == block(0, **TOOL, input={})
 
 
@@ -514,17 +522,17 @@ ERRORS = {
 def test_a_failure_is_written_in_the_providers_shape(kind: str, error: tuple[int, str, str]) -> None:
     """And is read back as what it is."""
     status, type_, message = error
-    failure = MESSAGES.write_error(kind)
+    failure = MESSAGES.write_error(Fault(kind=Failure(kind)), ASKED)
     assert (failure.status, failure.headers, json.loads(failure.body)) == (
         status,
         JSON,
         {"type": "error", "error": {"type": type_, "message": message}},
     )
-    assert MESSAGES.read_response(failure.body) == CallFacts(error_type=type_)
+    assert dialects.read(MESSAGES, failure.body) == CallFacts(error_type=type_)
 
 
 def test_a_failure_says_when_to_come_back() -> None:
     """In both headers that the SDKs read."""
-    failure = MESSAGES.write_error("rate_limit", retry_after_s=2)
+    failure = MESSAGES.write_error(Fault(kind=Failure.RATE_LIMIT, retry_after_s=2), ASKED)
     headers = JSON | {"retry-after": "2", "retry-after-ms": "2000"}
-    assert failure == WireError(status=429, headers=headers, body=MESSAGES.write_error("rate_limit").body)
+    assert (failure.status, failure.headers) == (429, headers)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import dialects
 from pytest_llmtelemetry.facts import CallFacts, FinishReason, Usage
 from pytest_llmtelemetry.wire.anthropic_messages import AnthropicMessages
 from pytest_llmtelemetry.wire.dialect import Dialect
@@ -25,13 +26,6 @@ HUGE_INT = "9" * 5000
 def api(dialect: Dialect) -> str:
     """An id for a row of a table."""
     return dialect.api
-
-
-def read_stream(dialect: Dialect, body: bytes) -> CallFacts:
-    """Read ``body`` as a stream."""
-    reader = dialect.stream_reader()
-    reader.feed(body)
-    return reader.close()
 
 
 # -- bodies that are no answer at all ------------------------------------------------------
@@ -64,7 +58,7 @@ BODIES = {
 def test_a_body_that_is_no_answer_says_nothing(dialect: Dialect, body: bytes) -> None:
     """Nothing is known, as a plain answer, as a stream, and as an event of a stream."""
     event = b"data: " + body + b"\n\n"
-    assert [dialect.read_response(body), read_stream(dialect, body), read_stream(dialect, event)] == [CallFacts()] * 3
+    assert [dialects.read(dialect, body), dialects.read(dialect, event)] == [CallFacts()] * 2
 
 
 # -- answers with one wrong value in them --------------------------------------------------
@@ -197,6 +191,7 @@ def is_sound(facts: Any) -> bool:
     return (
         all(map(is_word, words))
         and isinstance(facts.text, str)
+        and isinstance(facts.reasoning, str)
         and all(is_tool_call(call) for call in facts.tool_calls)
         and all(map(is_count, usage.counts().values()))
         and (cost is None or (isinstance(cost, Decimal) and 0 <= cost < 10**16))
@@ -217,16 +212,18 @@ def as_event(text: str) -> bytes:
 
 Read = Callable[[str], CallFacts]
 READERS: dict[str, tuple[list[Any], Read]] = {
-    "chat-plain": ([CHAT_ANSWER], lambda text: OPENAI.read_response(text.encode())),
-    "chat-stream": ([CHAT_CHUNK], lambda text: read_stream(OPENAI, as_event(text))),
-    "messages-plain": ([MESSAGE], lambda text: ANTHROPIC.read_response(text.encode())),
-    "messages-stream": (EVENTS, lambda text: read_stream(ANTHROPIC, as_event(text))),
+    "chat-plain": ([CHAT_ANSWER], lambda text: dialects.read(OPENAI, text.encode())),
+    "chat-stream": ([CHAT_CHUNK], lambda text: dialects.read(OPENAI, as_event(text))),
+    "messages-plain": ([MESSAGE], lambda text: dialects.read(ANTHROPIC, text.encode())),
+    "messages-stream": (EVENTS, lambda text: dialects.read(ANTHROPIC, as_event(text))),
     "messages-stream-later": (
         EVENTS,
-        lambda text: read_stream(ANTHROPIC, b"".join(as_event(json.dumps(event)) for event in EVENTS) + as_event(text)),
+        lambda text: dialects.read(
+            ANTHROPIC, b"".join(as_event(json.dumps(event)) for event in EVENTS) + as_event(text)
+        ),
     ),
-    "other-plain": ([CHAT_ANSWER], lambda text: OTHER.read_response(text.encode())),
-    "other-stream": ([CHAT_ANSWER], lambda text: read_stream(OTHER, as_event(text))),
+    "other-plain": ([CHAT_ANSWER], lambda text: dialects.read(OTHER, text.encode())),
+    "other-stream": ([CHAT_ANSWER], lambda text: dialects.read(OTHER, as_event(text))),
 }
 
 
@@ -246,7 +243,7 @@ def test_one_wrong_value_in_a_request_does_no_harm(dialect: Dialect, junk: str) 
     for path, text in spoiled(CHAT_REQUEST, junk):
         body = json.loads(text)
         if isinstance(body, dict):
-            facts = dialect.read_request(body, path="/v1/chat/completions", provider="p")
+            facts = dialects.asked(dialect, body, path="/v1/chat/completions", provider="p")
             assert is_word(facts.model), path
             assert facts.max_tokens is None or type(facts.max_tokens) is int, path
             assert all(isinstance(name, str) for name in facts.tools), path
@@ -277,7 +274,7 @@ def test_a_count_that_makes_no_sense_is_unknown_and_doubted(wrong: str, shown: s
     """The other counts stand, and what was doubted is named."""
     chat = f'{{"usage": {{"prompt_tokens": {wrong}, "completion_tokens": 2}}}}'
     message = f'{{"usage": {{"input_tokens": {wrong}, "output_tokens": 2}}}}'
-    assert (OPENAI.read_response(chat.encode()), ANTHROPIC.read_response(message.encode())) == (
+    assert (dialects.read(OPENAI, chat.encode()), dialects.read(ANTHROPIC, message.encode())) == (
         CallFacts(usage=Usage(output_tokens=2, doubts=(f"prompt_tokens is {shown!r}",))),
         CallFacts(usage=Usage(output_tokens=2, doubts=(f"input_tokens is {shown!r}",))),
     )
@@ -285,8 +282,8 @@ def test_a_count_that_makes_no_sense_is_unknown_and_doubted(wrong: str, shown: s
 
 def test_usage_of_nothing_but_nonsense_is_a_usage_with_doubts() -> None:
     """It was stated, so it is not none; it cannot be read, so no count is known."""
-    facts = OPENAI.read_response(
-        b'{"usage": {"prompt_tokens": -1, "completion_tokens_details": {"reasoning_tokens": "a"}}}'
+    facts = dialects.read(
+        OPENAI, b'{"usage": {"prompt_tokens": -1, "completion_tokens_details": {"reasoning_tokens": "a"}}}'
     )
     assert facts.usage == Usage(doubts=("prompt_tokens is '-1'", "completion_tokens_details.reasoning_tokens is 'a'"))
 
@@ -294,7 +291,7 @@ def test_usage_of_nothing_but_nonsense_is_a_usage_with_doubts() -> None:
 def test_a_number_that_is_not_json_does_not_cost_the_answer() -> None:
     """Some servers write ``-Infinity`` among their log probabilities, and the SDKs read on."""
     answer = b'{"choices": [{"logprobs": -Infinity}], "usage": {"prompt_tokens": 1, "completion_tokens": 2}}'
-    assert OPENAI.read_response(answer) == CallFacts(usage=Usage(input_tokens=1, output_tokens=2, total_tokens=3))
+    assert dialects.read(OPENAI, answer) == CallFacts(usage=Usage(input_tokens=1, output_tokens=2, total_tokens=3))
 
 
 def test_arguments_too_deep_to_write_do_not_cost_the_answer() -> None:
@@ -302,6 +299,6 @@ def test_arguments_too_deep_to_write_do_not_cost_the_answer() -> None:
     deep = '{"a":' * 480 + "1" + "}" * 480
     tool = f'{{"type": "tool_use", "id": "t", "name": "f", "input": {deep}}}'
     answer = f'{{"content": [{tool}], "usage": {{"input_tokens": 1, "output_tokens": 2}}}}'
-    facts = ANTHROPIC.read_response(answer.encode())
+    facts = dialects.read(ANTHROPIC, answer.encode())
     assert facts.usage == Usage(input_tokens=1, output_tokens=2, total_tokens=3)
     assert [(call.name, call.id) for call in facts.tool_calls] == [("f", "t")]

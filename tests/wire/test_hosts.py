@@ -79,7 +79,7 @@ def test_the_table_names_every_provider() -> None:
 @pytest.mark.parametrize("host", STRANGERS)
 def test_any_other_host_is_unknown(host: str) -> None:
     """A name that merely contains a provider's is a stranger's."""
-    seat = Hosts().seat(host, 443, "/v1/chat/completions")
+    seat = Hosts().seat(host, 443, "openai.chat")
     assert (seat, seat.known) == (Seat("unknown"), False)
 
 
@@ -90,28 +90,25 @@ def test_any_other_host_is_unknown(host: str) -> None:
     "host", ["localhost", "127.0.0.1", "127.9.9.9", "::1", "[::1]", "LOCALHOST", "ollama.localhost"]
 )
 def test_ollama_on_loopback_is_free(host: str) -> None:
-    """By its port, whatever API is spoken there, or by its paths, whatever the port."""
+    """By its port, whatever API is spoken there, or by its APIs, whatever the port."""
     free = Seat("ollama", free=True)
-    paths = ["/api/chat", "/api/generate", "/api/embed", "/api/embeddings"]
-    assert Hosts().seat(host, 11434, "/v1/chat/completions") == free
-    assert [Hosts().seat(host, 8080, path) for path in paths] == [free] * 4
+    assert Hosts().seat(host, 11434, "openai.chat") == free
+    assert [Hosts().seat(host, 8080, api) for api in ("ollama.chat", "ollama.generate", "ollama.embed")] == [free] * 3
 
 
 @pytest.mark.parametrize(
-    ("host", "port", "path"),
+    ("host", "port", "api"),
     [
-        ("localhost", 8080, "/v1/chat/completions"),
-        ("localhost", None, "/"),
-        ("localhost", 8080, "/api/chats"),
-        ("localhost", 8080, "/x/api/chat"),
-        ("ollama.internal", 11434, "/api/chat"),
-        ("10.0.0.1", 11434, "/api/chat"),
-        ("api.localhost.evil.example", 11434, "/api/chat"),
+        ("localhost", 8080, "openai.chat"),
+        ("localhost", None, "other"),
+        ("ollama.internal", 11434, "ollama.chat"),
+        ("10.0.0.1", 11434, "ollama.chat"),
+        ("api.localhost.evil.example", 11434, "ollama.chat"),
     ],
 )
-def test_what_is_not_ollama_on_loopback_is_not_free(host: str, port: int | None, path: str) -> None:
+def test_what_is_not_ollama_on_loopback_is_not_free(host: str, port: int | None, api: str) -> None:
     """A machine elsewhere may be anybody's, and may cost."""
-    assert Hosts().seat(host, port, path) == Seat("unknown")
+    assert Hosts().seat(host, port, api) == Seat("unknown")
 
 
 @pytest.mark.parametrize(
@@ -182,12 +179,10 @@ def test_the_most_exact_rule_wins(host: str, port: int | None, seat: Seat) -> No
     assert RULES.seat(host, port) == seat
 
 
-@pytest.mark.parametrize(
-    ("path", "provider"), [("/v1/chat/completions", "local"), ("/api/chat", "ollama"), ("/api/tags", "local")]
-)
-def test_a_free_host_is_named_by_what_it_speaks(path: str, provider: str) -> None:
-    """Ollama's own paths say that it is Ollama."""
-    assert parse_hosts(["llm.internal = free"]).seat("llm.internal", 80, path) == Seat(provider, free=True)
+@pytest.mark.parametrize(("api", "provider"), [("openai.chat", "local"), ("ollama.chat", "ollama"), ("other", "local")])
+def test_a_free_host_is_named_by_what_it_speaks(api: str, provider: str) -> None:
+    """Ollama's own APIs say that it is Ollama."""
+    assert parse_hosts(["llm.internal = free"]).seat("llm.internal", 80, api) == Seat(provider, free=True)
 
 
 def test_rules_are_read_in_many_spellings() -> None:

@@ -80,7 +80,8 @@ def test_a_decimal_keeps_its_digits(number: str) -> None:
         (True, None),
         ("1", None),
         (None, None),
-        (0.5, None),
+        (0.5, Decimal("0.5")),
+        (float("nan"), None),
     ],
     ids=repr,
 )

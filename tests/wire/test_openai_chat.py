@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal, localcontext
 from typing import Any
 
 import pytest
 
+import dialects
 from pytest_llmtelemetry.facts import CallFacts, FinishReason, RequestFacts, ToolCall, Usage
-from pytest_llmtelemetry.wire.dialect import WireError
+from pytest_llmtelemetry.wire.body import BodyReader
+from pytest_llmtelemetry.wire.dialect import Failure, Fault
 from pytest_llmtelemetry.wire.openai_chat import OpenAIChat
 
 
 CHAT = OpenAIChat()
 PATH = "/v1/chat/completions"
+ASKED = dialects.asked(CHAT)
 
 
 def read(document: Mapping[str, Any] | str) -> CallFacts:
     """Read a plain answer; text is taken as it is, for numbers that Python would write otherwise."""
-    return CHAT.read_response((document if isinstance(document, str) else json.dumps(document)).encode())
+    return dialects.read(CHAT, document)
 
 
 def read_stream(*chunks: Mapping[str, Any] | str) -> CallFacts:
     """Read a stream of chunks; text stands for itself."""
-    reader = CHAT.stream_reader()
+    reader = BodyReader(CHAT.draft())
     for chunk in chunks:
         reader.feed(f"data: {chunk if isinstance(chunk, str) else json.dumps(chunk)}\n\n".encode())
     return reader.close()
@@ -97,7 +101,7 @@ def test_a_request_is_read_whole() -> None:
             {"type": "function", "function": {"name": "add"}},
         ],
     }
-    facts = CHAT.read_request(body, path=PATH, provider="openai")
+    facts = dialects.asked(CHAT, body, path=PATH, provider="openai")
     assert facts == RequestFacts(
         api="openai.chat",
         provider="openai",
@@ -112,7 +116,9 @@ def test_a_request_is_read_whole() -> None:
 
 def test_an_empty_request_is_read() -> None:
     """Nothing stated is nothing known; a plain answer states its usage unasked."""
-    assert CHAT.read_request({}, path=PATH, provider="unknown") == RequestFacts(api="openai.chat", provider="unknown")
+    assert dialects.asked(CHAT, {}, path=PATH, provider="unknown") == RequestFacts(
+        api="openai.chat", provider="unknown"
+    )
 
 
 DEPLOYMENT = "/openai/deployments/my-gpt/chat/completions"
@@ -131,7 +137,7 @@ DEPLOYMENT = "/openai/deployments/my-gpt/chat/completions"
 )
 def test_the_model_is_the_bodys_or_the_deployments(body: Mapping[str, Any], path: str, model: str | None) -> None:
     """Azure names it in the path."""
-    assert CHAT.read_request(body, path=path, provider="azure").model == model
+    assert dialects.asked(CHAT, body, path=path, provider="azure").model == model
 
 
 @pytest.mark.parametrize(
@@ -149,7 +155,7 @@ def test_the_model_is_the_bodys_or_the_deployments(body: Mapping[str, Any], path
 )
 def test_a_stream_has_usage_only_if_the_request_asks(body: Mapping[str, Any], *, wanted: bool) -> None:
     """The option counts for streams alone."""
-    assert CHAT.read_request(body, path=PATH, provider="openai").wants_usage is wanted
+    assert dialects.asked(CHAT, body, path=PATH, provider="openai").wants_usage is wanted
 
 
 @pytest.mark.parametrize(
@@ -166,7 +172,7 @@ def test_a_stream_has_usage_only_if_the_request_asks(body: Mapping[str, Any], *,
 )
 def test_the_limit_on_output_is_read(body: Mapping[str, Any], limit: int | None) -> None:
     """The newer name wins, and what is no count is no limit."""
-    assert CHAT.read_request(body, path=PATH, provider="openai").max_tokens == limit
+    assert dialects.asked(CHAT, body, path=PATH, provider="openai").max_tokens == limit
 
 
 # -- plain answers -------------------------------------------------------------------------
@@ -217,6 +223,7 @@ def test_a_plain_answer_is_read_whole() -> None:
             cache_read_tokens=64,
             cache_write_tokens=8,
             reasoning_tokens=12,
+            input_audio_tokens=0,
         ),
         finish_reason=FinishReason.TOOL_CALLS,
         raw_finish_reason="tool_calls",
@@ -307,7 +314,14 @@ USAGES: dict[str, tuple[Mapping[str, Any], Usage | None]] = {
             "prompt_tokens_details": {"cached_tokens": 1920, "audio_tokens": 0},
             "completion_tokens_details": {"reasoning_tokens": 0, "accepted_prediction_tokens": 0},
         },
-        Usage(input_tokens=2006, output_tokens=300, total_tokens=2306, cache_read_tokens=1920, reasoning_tokens=0),
+        Usage(
+            input_tokens=2006,
+            output_tokens=300,
+            total_tokens=2306,
+            cache_read_tokens=1920,
+            reasoning_tokens=0,
+            input_audio_tokens=0,
+        ),
     ),
     "cache-write": (
         {
@@ -525,7 +539,7 @@ def test_usage_that_grows_is_read_at_its_last_value() -> None:
 
 def test_comments_and_chunks_that_are_not_json_are_passed_over() -> None:
     """Gateways keep a connection alive in their own ways."""
-    reader = CHAT.stream_reader()
+    reader = BodyReader(CHAT.draft())
     for chunk in (b": OPENROUTER PROCESSING\n\n", b"\n\n", b"data: {\n\n", b"data: null\n\n", b'data: "hi"\n\n'):
         reader.feed(chunk)
     reader.feed(b"data: " + json.dumps(delta("hi", "stop")).encode() + b"\r\n\r\n")
@@ -550,7 +564,7 @@ def test_comments_and_chunks_that_are_not_json_are_passed_over() -> None:
 )
 def test_the_first_token_is_the_first_that_is_said_or_thought(chunk: Mapping[str, Any], *, seen: bool) -> None:
     """Time to first token is taken from here."""
-    reader = CHAT.stream_reader()
+    reader = BodyReader(CHAT.draft())
     reader.feed(f"data: {json.dumps(chunk)}\n\n".encode())
     assert reader.has_content is seen
 
@@ -615,7 +629,7 @@ TOOL = {"id": "call_a", "type": "function", "function": {"name": "add", "argumen
 def test_a_plain_answer_is_written_in_the_providers_shape() -> None:
     """Field by field what the real service sends."""
     message = {"role": "assistant", "content": "Hé", "refusal": None, "annotations": [], "tool_calls": [TOOL]}
-    assert json.loads(CHAT.write_response(SAID)) == {
+    assert json.loads(CHAT.write_response(SAID, ASKED).body) == {
         **HEAD,
         "object": "chat.completion",
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "tool_calls"}],
@@ -642,7 +656,7 @@ def test_a_stream_is_written_in_the_providers_shape(*, usage: bool) -> None:
     ]
     if usage:
         expected.append({**head, "choices": [], "usage": USAGE})
-    *chunks, last = CHAT.write_stream(SAID, ["H", "é"], usage=usage)
+    *chunks, last = CHAT.write_stream(SAID, ["H", "é"], replace(ASKED, wants_usage=usage)).chunks
     assert [json.loads(chunk.removeprefix(b"data: ").removesuffix(b"\n\n")) for chunk in chunks] == expected
     assert last == b"data: [DONE]\n\n"
 
@@ -651,14 +665,14 @@ def test_a_cost_is_written_digit_by_digit() -> None:
     """A mock's price is as exact as a provider's."""
     cost = Decimal("0.12345678901234567890123")
     facts = CallFacts(usage=Usage(total_tokens=1), stated_cost_usd=cost)
-    assert CHAT.read_response(CHAT.write_response(facts)) == facts
+    assert dialects.read(CHAT, CHAT.write_response(facts, ASKED).body) == facts
 
 
 def test_an_answer_of_tool_calls_alone_has_null_content() -> None:
     """As the real service says it."""
     call = CallFacts(tool_calls=(ToolCall(name="add", id="a"),))
-    first = next(iter(CHAT.write_stream(call, [])))
-    assert json.loads(CHAT.write_response(call))["choices"][0]["message"]["content"] is None
+    first = CHAT.write_stream(call, [], ASKED).chunks[0]
+    assert json.loads(CHAT.write_response(call, ASKED).body)["choices"][0]["message"]["content"] is None
     assert json.loads(first.removeprefix(b"data: "))["choices"][0]["delta"] == {"role": "assistant", "content": None}
 
 
@@ -675,17 +689,17 @@ ERRORS = {
 def test_a_failure_is_written_in_the_providers_shape(kind: str, error: tuple[int, str, str | None, str]) -> None:
     """And is read back as what it is."""
     status, type_, code, message = error
-    failure = CHAT.write_error(kind)
+    failure = CHAT.write_error(Fault(kind=Failure(kind)), ASKED)
     assert (failure.status, failure.headers, json.loads(failure.body)) == (
         status,
         JSON,
         {"error": {"message": message, "type": type_, "param": None, "code": code}},
     )
-    assert CHAT.read_response(failure.body) == CallFacts(error_type=code or type_)
+    assert dialects.read(CHAT, failure.body) == CallFacts(error_type=code or type_)
 
 
 def test_a_failure_says_when_to_come_back() -> None:
     """In both headers that the SDKs read."""
-    failure = CHAT.write_error("rate_limit", retry_after_s=0.05)
+    failure = CHAT.write_error(Fault(kind=Failure.RATE_LIMIT, retry_after_s=0.05), ASKED)
     headers = JSON | {"retry-after": "0.05", "retry-after-ms": "50"}
-    assert failure == WireError(status=429, headers=headers, body=CHAT.write_error("rate_limit").body)
+    assert (failure.status, failure.headers) == (429, headers)

@@ -9,12 +9,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import dialects
 from pytest_llmtelemetry.facts import CallFacts, FinishReason, ToolCall, Usage
 from pytest_llmtelemetry.wire.anthropic_messages import AnthropicMessages
 from pytest_llmtelemetry.wire.dialect import Dialect
@@ -22,6 +22,7 @@ from pytest_llmtelemetry.wire.openai_chat import OpenAIChat
 
 
 OPENAI, ANTHROPIC = OpenAIChat(), AnthropicMessages()
+ASKED = dialects.asked(OPENAI)
 
 OPENAI_WORDS = {
     "stop": FinishReason.STOP,
@@ -83,6 +84,10 @@ def usages(draw: st.DrawFn, *, anthropic: bool) -> Usage:
         cache_write_1h_tokens=part_of(written or 0) if anthropic else None,
         # Of a stream, Anthropic's is read only beside the output that it is a part of.
         reasoning_tokens=None if anthropic and produced is None else part_of(produced),
+        input_audio_tokens=None if anthropic else part_of(asked),
+        input_image_tokens=None if anthropic else part_of(asked),
+        output_audio_tokens=None if anthropic else part_of(produced),
+        output_image_tokens=None if anthropic else part_of(produced),
     )
     return usage if usage != Usage() else replace(usage, output_tokens=0)
 
@@ -125,16 +130,20 @@ def answers(
     known = draw(st.none() | st.sampled_from([*finish, *UNKNOWN_WORDS]))
     stated = draw(st.none() | usage)
     pieces = draw(st.lists(st.text(max_size=12), max_size=4))
+    finish_reason = None if known is None else finish.get(known, FinishReason.UNKNOWN)
+    if "".join(pieces) and known == "stop" and draw(st.booleans()):
+        finish_reason = FinishReason.REFUSAL  # the words of it stand in a place of their own
     return Said(
         facts=CallFacts(
             id=draw(st.none() | words),
             model=draw(st.none() | words),
             text="".join(pieces),
+            reasoning=draw(st.text(max_size=12)),
             tool_calls=tuple(
                 draw(st.lists(st.builds(ToolCall, name=st.text(max_size=6), arguments=arguments, id=words), max_size=3))
             ),
             usage=stated,
-            finish_reason=None if known is None else finish.get(known, FinishReason.UNKNOWN),
+            finish_reason=finish_reason,
             raw_finish_reason=known,
             service_tier=None if tier_in_usage and stated is None else draw(st.none() | words),
             stated_cost_usd=None if stated is None else draw(costs),
@@ -163,16 +172,12 @@ places = st.lists(st.integers(min_value=0, max_value=9999), max_size=8)
 
 def read_stream(dialect: Dialect, body: bytes, places: Iterable[int] = ()) -> CallFacts:
     """Read ``body`` as a stream that is cut at ``places``."""
-    marks = [0, *sorted(place % (len(body) + 1) for place in places), len(body)]
-    reader = dialect.stream_reader()
-    for start, end in pairwise(marks):
-        reader.feed(body[start:end])
-    return reader.close()
+    return dialects.read(dialect, body, places=places)
 
 
 def written(dialect: Dialect, said: Said, *, usage: bool = True) -> bytes:
     """The whole stream."""
-    return b"".join(dialect.write_stream(said.facts, said.pieces, usage=usage))
+    return dialect.write_stream(said.facts, said.pieces, replace(ASKED, wants_usage=usage)).body
 
 
 # -- plain ---------------------------------------------------------------------------------
@@ -181,13 +186,13 @@ def written(dialect: Dialect, said: Said, *, usage: bool = True) -> bytes:
 @given(openai_answers)
 def test_an_openai_answer_is_read_as_it_was_written(said: Said) -> None:
     """Every fact that the API can state survives."""
-    assert OPENAI.read_response(OPENAI.write_response(said.facts)) == said.facts
+    assert dialects.read(OPENAI, OPENAI.write_response(said.facts, ASKED).body) == said.facts
 
 
 @given(anthropic_answers)
 def test_an_anthropic_answer_is_read_as_it_was_written(said: Said) -> None:
     """Every fact that the API can state survives."""
-    assert ANTHROPIC.read_response(ANTHROPIC.write_response(said.facts)) == said.facts
+    assert dialects.read(ANTHROPIC, ANTHROPIC.write_response(said.facts, ASKED).body) == said.facts
 
 
 # -- streams -------------------------------------------------------------------------------
@@ -221,7 +226,7 @@ def test_an_anthropic_stream_states_its_usage_asked_or_not(said: Said) -> None:
 @given(openai_answers, places)
 def test_an_openai_stream_cut_before_its_finish_is_not_terminated(said: Said, places: list[int]) -> None:
     """Text and tools are there; why it stopped, and what it took, are not."""
-    chunks = list(OPENAI.write_stream(said.facts, said.pieces))
+    chunks = OPENAI.write_stream(said.facts, said.pieces, ASKED).chunks
     end = 3 if said.facts.usage is not None else 2  # the finish, the usage, [DONE]
     assert read_stream(OPENAI, b"".join(chunks[:-end]), places) == replace(
         said.facts, finish_reason=None, raw_finish_reason=None, usage=None, stated_cost_usd=None, terminated=False
@@ -231,7 +236,7 @@ def test_an_openai_stream_cut_before_its_finish_is_not_terminated(said: Said, pl
 @given(anthropic_answers, places)
 def test_an_anthropic_stream_cut_before_message_delta_has_unknown_output(said: Said, places: list[int]) -> None:
     """The input is known from the first event; its count of output is a placeholder, not a fact."""
-    chunks = list(ANTHROPIC.write_stream(said.facts, said.pieces))
+    chunks = ANTHROPIC.write_stream(said.facts, said.pieces, ASKED).chunks
     stated = said.facts.usage
     if stated is not None:
         stated = replace(stated, output_tokens=None, reasoning_tokens=None, total_tokens=None)
@@ -249,7 +254,7 @@ def test_a_stream_cut_at_any_byte_is_read_up_to_there(dialect: Dialect) -> None:
     """A prefix of the stream states a prefix of the text, and no count that is not the final one."""
     usage = Usage.checked(input_tokens=9, cache_read_tokens=4, output_tokens=7, reasoning_tokens=2)
     facts = CallFacts(id="a", model="m", text="Café au lait", usage=usage, finish_reason=FinishReason.STOP)
-    body = b"".join(dialect.write_stream(facts, ["Caf", "é au", " lait"]))
+    body = dialect.write_stream(facts, ["Caf", "é au", " lait"], ASKED).body
     for end in range(len(body)):
         read = read_stream(dialect, body[:end])
         assert facts.text.startswith(read.text), f"cut at {end}"
@@ -285,8 +290,11 @@ def test_a_finish_reason_is_written_in_the_providers_word(
     """A reason that the API has no word for becomes the nearest that it has."""
     facts = CallFacts(finish_reason=reason)
     expected = CallFacts(finish_reason=read, raw_finish_reason=word, terminated=True)
-    stream = b"".join(dialect.write_stream(facts, []))
-    assert (dialect.read_response(dialect.write_response(facts)), read_stream(dialect, stream)) == (expected, expected)
+    stream = dialect.write_stream(facts, [], ASKED).body
+    assert (dialects.read(dialect, dialect.write_response(facts, ASKED).body), read_stream(dialect, stream)) == (
+        expected,
+        expected,
+    )
 
 
 @pytest.mark.parametrize(("dialect", "id_"), [(OPENAI, "call_1"), (ANTHROPIC, "toolu_1")], ids=["openai", "anthropic"])
@@ -294,8 +302,8 @@ def test_a_tool_call_without_an_id_is_given_one(dialect: Dialect, id_: str) -> N
     """No SDK accepts a tool call that cannot be answered by its id."""
     facts = CallFacts(tool_calls=(ToolCall(name="a", id="x"), ToolCall(name="b")))
     expected = (ToolCall(name="a", id="x"), ToolCall(name="b", id=id_))
-    stream = b"".join(dialect.write_stream(facts, []))
-    assert dialect.read_response(dialect.write_response(facts)).tool_calls == expected
+    stream = dialect.write_stream(facts, [], ASKED).body
+    assert dialects.read(dialect, dialect.write_response(facts, ASKED).body).tool_calls == expected
     assert read_stream(dialect, stream).tool_calls == expected
 
 
@@ -304,7 +312,7 @@ def test_anthropic_arguments_are_an_object_in_a_plain_answer_and_text_in_a_strea
     facts = CallFacts(
         tool_calls=(ToolCall(name="a", arguments='{"q": 1.50}', id="x"), ToolCall(name="b", arguments="{", id="y"))
     )
-    plain = ANTHROPIC.read_response(ANTHROPIC.write_response(facts))
-    stream = read_stream(ANTHROPIC, b"".join(ANTHROPIC.write_stream(facts, [])))
+    plain = dialects.read(ANTHROPIC, ANTHROPIC.write_response(facts, ASKED).body)
+    stream = read_stream(ANTHROPIC, ANTHROPIC.write_stream(facts, [], ASKED).body)
     assert [call.arguments for call in plain.tool_calls] == ['{"q":1.50}', "{}"]
     assert [call.arguments for call in stream.tool_calls] == ['{"q": 1.50}', "{"]

@@ -10,21 +10,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmtelemetry.wire.sse import ServerSentEvent, SSEDecoder, encode
+from pytest_llmtelemetry.wire.frame import Frame
+from pytest_llmtelemetry.wire.sse import SSEDecoder, encode
 
 
 BOM = b"\xef\xbb\xbf"
 REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 
-def decode(*chunks: bytes) -> list[ServerSentEvent]:
+def decode(*chunks: bytes) -> list[Frame]:
     """All events of a body that comes in ``chunks``, those of the end included."""
     decoder = SSEDecoder()
     events = [event for chunk in chunks for event in decoder.feed(chunk)]
     return [*events, *decoder.close()]
 
 
-def decode_with_httpx2(body: bytes) -> list[ServerSentEvent]:
+def decode_with_httpx2(body: bytes) -> list[Frame]:
     """What httpx2 makes of ``body``."""
     response = httpx2.Response(
         200,
@@ -32,7 +33,7 @@ def decode_with_httpx2(body: bytes) -> list[ServerSentEvent]:
         content=body,
         request=httpx2.Request("GET", "http://provider.test/"),
     )
-    return [ServerSentEvent(event.event, event.data) for event in httpx2.EventSource(response)]
+    return [Frame(event.data, event.event) for event in httpx2.EventSource(response)]
 
 
 def cut(body: bytes, places: Iterable[int]) -> list[bytes]:
@@ -41,9 +42,9 @@ def cut(body: bytes, places: Iterable[int]) -> list[bytes]:
     return [body[start:end] for start, end in pairwise(marks)]
 
 
-def unnamed(*data: str) -> list[ServerSentEvent]:
+def unnamed(*data: str) -> list[Frame]:
     """Events without a name."""
-    return [ServerSentEvent("message", item) for item in data]
+    return [Frame(item, "message") for item in data]
 
 
 # -- any stream ----------------------------------------------------------------------------
@@ -82,7 +83,7 @@ def test_where_a_stream_is_cut_changes_nothing(body: bytes, places: list[int]) -
 @given(st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"])), st.sampled_from([None, "ping"]))
 def test_what_is_encoded_is_decoded(data: str, event: str | None) -> None:
     """Any single line survives being written and read."""
-    assert decode(encode(data, event=event)) == [ServerSentEvent(event or "message", data)]
+    assert decode(encode(data, event=event)) == [Frame(data, event or "message")]
 
 
 # -- streams by hand -----------------------------------------------------------------------
@@ -110,16 +111,16 @@ STREAMS = {
     "many-lines": (b"data: {\ndata:  1\ndata: }\n\n", unnamed("{\n 1\n}")),
     "empty-data": (b"data:\n\n", unnamed("")),
     "no-colon": (b"data\n\ndata\ndata\n\n", unnamed("", "\n")),
-    "named": (b"event: ping\ndata: 1\n\n", [ServerSentEvent("ping", "1")]),
-    "name-after-data": (b"data: 1\nevent: ping\n\n", [ServerSentEvent("ping", "1")]),
-    "last-name-wins": (b"event: a\nevent: b\ndata: 1\n\n", [ServerSentEvent("b", "1")]),
-    "name-is-forgotten": (b"event: a\ndata: 1\n\ndata: 2\n\n", [ServerSentEvent("a", "1"), *unnamed("2")]),
+    "named": (b"event: ping\ndata: 1\n\n", [Frame("1", "ping")]),
+    "name-after-data": (b"data: 1\nevent: ping\n\n", [Frame("1", "ping")]),
+    "last-name-wins": (b"event: a\nevent: b\ndata: 1\n\n", [Frame("1", "b")]),
+    "name-is-forgotten": (b"event: a\ndata: 1\n\ndata: 2\n\n", [Frame("1", "a"), *unnamed("2")]),
     "name-alone": (b"event: ping\n\ndata: 1\n\n", unnamed("1")),
     "id-and-retry": (b"id: 7\nretry: 3\n\nid: 8\ndata: 1\n\n", unnamed("1")),
     "other-fields": (b"dat: 0\n data: 0\nDATA: 0\ndata: 1\n\n", unnamed("1")),
     "keep-alive": (b"\n\n\r\n\ndata: 1\n\n\n\n", unnamed("1")),
     "no-last-blank-line": (b"data: 1\n\ndata: 2\n", unnamed("1", "2")),
-    "no-last-line-end": (b"data: 1\n\nevent: x\ndata: 2", [*unnamed("1"), ServerSentEvent("x", "2")]),
+    "no-last-line-end": (b"data: 1\n\nevent: x\ndata: 2", [*unnamed("1"), Frame("2", "x")]),
     "last-cr": (b"data: 1\r", unnamed("1")),
     "name-without-data-at-the-end": (b"event: ping\n", []),
     "empty": (b"", []),
@@ -128,19 +129,19 @@ STREAMS = {
 
 
 @pytest.mark.parametrize(("body", "expected"), STREAMS.values(), ids=STREAMS)
-def test_a_stream_gives_its_events(body: bytes, expected: Sequence[ServerSentEvent]) -> None:
+def test_a_stream_gives_its_events(body: bytes, expected: Sequence[Frame]) -> None:
     """The whole stream at once."""
     assert decode(body) == expected
 
 
 @pytest.mark.parametrize(("body", "expected"), STREAMS.values(), ids=STREAMS)
-def test_a_stream_gives_its_events_byte_by_byte(body: bytes, expected: Sequence[ServerSentEvent]) -> None:
+def test_a_stream_gives_its_events_byte_by_byte(body: bytes, expected: Sequence[Frame]) -> None:
     """Each byte alone, with an empty chunk before each."""
     assert decode(*(piece for i in range(len(body)) for piece in (b"", body[i : i + 1]))) == expected
 
 
 @pytest.mark.parametrize(("body", "expected"), STREAMS.values(), ids=STREAMS)
-def test_a_stream_gives_its_events_wherever_it_is_cut(body: bytes, expected: Sequence[ServerSentEvent]) -> None:
+def test_a_stream_gives_its_events_wherever_it_is_cut(body: bytes, expected: Sequence[Frame]) -> None:
     """Two pieces, cut at every place."""
     for place in range(len(body) + 1):
         assert decode(body[:place], body[place:]) == expected, f"cut at {place}"

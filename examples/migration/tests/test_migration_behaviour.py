@@ -27,7 +27,7 @@ from migration.shared import (
     count_tokens,
 )
 from pytest_llmtelemetry import EventLog, FixedClock, LLMMock, RequestFacts, faults
-from pytest_llmtelemetry.mocking.faults import Fault
+from pytest_llmtelemetry.wire.dialect import Fault
 
 
 Build = Callable[..., Any]

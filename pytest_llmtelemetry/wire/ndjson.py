@@ -1,0 +1,129 @@
+"""JSON documents one after the other: one to a line, in one array, or a single one. Fed in pieces of any size.
+
+The standard library reads whole documents only. ``ijson`` reads incrementally, but hands
+out parsed values, where these hand out texts, so that one parser decides what a number is.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterator
+
+from pytest_llmtelemetry.wire.frame import Frame
+from pytest_llmtelemetry.wire.jsontext import load_object
+
+
+class DocumentDecoder:
+    """One document, whatever it is."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def feed(self, chunk: bytes) -> Iterator[Frame]:
+        """Keep ``chunk``: nothing can be said before the end."""
+        self._pieces.append(chunk)
+        return iter(())
+
+    def close(self) -> Iterator[Frame]:
+        """Yield the document."""
+        yield Frame(_readable(b"".join(self._pieces)))
+
+
+def _readable(document: bytes) -> str | bytes:
+    """UTF-8, damaged or not, as text; what has null bytes is in another encoding, which the parser finds out."""
+    return document if b"\0" in document else document.decode("utf-8-sig", "replace")
+
+
+# Neither stands inside a JSON text that is on one line.
+_LINE_END = re.compile(rb"[\r\n]+")
+
+
+class LineDecoder:
+    """Objects, one to a line. If the first line is no object, all lines are one document."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self._rest: list[bytes] = []
+        self._whole: DocumentDecoder | None = None
+
+    def feed(self, chunk: bytes) -> Iterator[Frame]:
+        """Yield the lines that ``chunk`` completes."""
+        if self._whole is not None:
+            yield from self._whole.feed(chunk)
+            return
+        self._rest.append(chunk)
+        if _LINE_END.search(chunk) is None:
+            return  # one long line in many pieces is joined once, when it ends
+        buffer = b"".join(self._rest)
+        *lines, rest = _LINE_END.split(buffer)
+        lines = [line for line in lines if line.strip()]
+        if lines and not self.frames and load_object(_readable(lines[0])) is None:
+            self._whole = DocumentDecoder()
+            yield from self._whole.feed(buffer)
+            return
+        self._rest = [rest]
+        for line in lines:
+            yield from self._line(line)
+
+    def close(self) -> Iterator[Frame]:
+        """Yield the last line, which may have no end."""
+        if self._whole is not None:
+            yield from self._whole.close()
+        else:
+            yield from self._line(b"".join(self._rest))
+
+    def _line(self, line: bytes) -> Iterator[Frame]:
+        if line.strip():
+            self.frames += 1
+            yield Frame(_readable(line))
+
+
+_TOKEN = re.compile(r'["\\{}\[\]]')
+
+
+class ArrayDecoder:
+    """The items of one array: what is between its brackets, as soon as each is whole."""
+
+    def __init__(self) -> None:
+        self._text = codecs.getincrementaldecoder("utf-8-sig")("replace")
+        self._item: list[str] = []
+        self._depth = 0
+        self._in_string = False
+        self._escaped = False
+
+    def feed(self, chunk: bytes) -> Iterator[Frame]:
+        """Yield the items that ``chunk`` completes."""
+        text = self._text.decode(chunk)
+        begin = 0  # of what belongs to the item under way, in this chunk
+        position = 0
+        if self._escaped and text:
+            self._escaped, position = False, 1
+        while (token := _TOKEN.search(text, position)) is not None:
+            position = token.end()
+            match token.group():
+                case "\\" if self._in_string:
+                    self._escaped = position == len(text)
+                    position += 1
+                case '"':
+                    self._in_string = not self._in_string
+                case "{" | "[" if not self._in_string:
+                    self._depth += 1
+                    if self._depth == _ITEM:
+                        begin = token.start()
+                case "}" | "]" if not self._in_string:
+                    self._depth -= 1
+                    if self._depth == _ITEM - 1:
+                        self._item.append(text[begin:position])
+                        yield Frame("".join(self._item))
+                        self._item = []
+        if self._depth >= _ITEM:
+            self._item.append(text[begin:])
+
+    def close(self) -> Iterator[Frame]:
+        """An item that is cut is none."""
+        return iter(())
+
+
+# The array itself is the first level; an item opens the second.
+_ITEM = 2
