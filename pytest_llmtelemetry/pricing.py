@@ -10,7 +10,7 @@ import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, localcontext
 from pathlib import Path
 from types import MappingProxyType
@@ -41,6 +41,7 @@ class Rates:
 
     def cost(self, usage: Usage) -> Decimal:
         """The cost in USD of a usage whose input and output are known."""
+        usage = as_billed(usage)
         read, written = usage.cache_read_tokens or 0, usage.cache_write_tokens or 0
         fresh = (usage.input_tokens or 0) - read - written
         with localcontext(MONEY):
@@ -95,6 +96,8 @@ class PriceBook:
         usage = call.usage
         if usage is None:
             raise _Unpriced("the answer states no usage")
+        if usage.output_tokens is None and call.operation == "embeddings":
+            usage = replace(usage, output_tokens=0)  # there is none, and SDKs do not say so
         if usage.input_tokens is None or usage.output_tokens is None or usage.partial:
             raise _Unpriced("the answer states only a part of its usage")
         if any((count or 0) < 0 for count in usage.counts().values()):
@@ -112,15 +115,10 @@ class PriceBook:
         if call.provider == "unknown":
             raise _Unpriced("the host is not a provider's own; name whose prices apply in llm_hosts")
         self.load()
-        counts = {
-            "input_tokens": usage.input_tokens,
-            "output_tokens": usage.output_tokens,
-            "cache_read_tokens": usage.cache_read_tokens,
-            "cache_write_tokens": usage.cache_write_tokens,
-            "cache_write_1h_tokens": usage.cache_write_1h_tokens,
-        }
-        stated = {name: value for name, value in counts.items() if value is not None}
-        context = None if call.service_tier is None else {"service_tier": call.service_tier}
+        counts = as_billed(usage).counts()
+        stated = {name: count for name in _PRICED if (count := counts.get(name)) is not None}
+        if not _is_split_by_medium(usage):
+            stated = {name: count for name, count in stated.items() if name not in _BY_MEDIUM}
         for model in models:
             try:
                 with localcontext(MONEY):
@@ -129,12 +127,59 @@ class PriceBook:
                         model,
                         provider_id=_GENAI_IDS.get(call.provider, call.provider),
                         genai_request_timestamp=call.at,
-                        price_context=context,
+                        price_context=_context(call.service_tier),
                     )
             except LookupError:
                 continue
             return found.total_price, f"genai-prices {self._table.__version__}"
         raise _Unpriced(f"no price is known for {models[0]!r} at {call.provider}")
+
+
+# The counts that genai-prices knows, by the names that both have.
+_PRICED = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "input_audio_tokens",
+    "input_image_tokens",
+    "output_audio_tokens",
+    "output_image_tokens",
+    "cache_audio_read_tokens",
+    "cache_image_read_tokens",
+)
+_BY_MEDIUM = tuple(name for name in _PRICED if "audio" in name or "image" in name)
+
+
+def _is_split_by_medium(usage: Usage) -> bool:
+    """False where nobody knows how much of a medium was read from the cache: its price is then that of text."""
+    return not usage.cache_read_tokens or not any(
+        whole and cached is None
+        for whole, cached in (
+            (usage.input_audio_tokens, usage.cache_audio_read_tokens),
+            (usage.input_image_tokens, usage.cache_image_read_tokens),
+        )
+    )
+
+
+def as_billed(usage: Usage) -> Usage:
+    """What is paid for: the counts themselves, unless the provider states others for the bill."""
+    if usage.billed_input_tokens is None and usage.billed_output_tokens is None:
+        return usage
+    asked, produced = usage.billed_input_tokens, usage.billed_output_tokens
+    return Usage(
+        input_tokens=usage.input_tokens if asked is None else asked,
+        output_tokens=usage.output_tokens if produced is None else produced,
+    )
+
+
+def _context(tier: str | None) -> dict[str, str] | None:
+    """How a call was served: one word here, one of three keys there. A word that no price depends on does no harm."""
+    if tier is None:
+        return None
+    word = tier.lower().removeprefix("on_demand_")  # Vertex
+    return dict.fromkeys(("service_tier", "processing", "speed"), word)
 
 
 @contextmanager
