@@ -15,9 +15,8 @@ from typing import Any
 from pytest_llmtelemetry.facts import FinishReason, Usage
 from pytest_llmtelemetry.money import MONEY
 from pytest_llmtelemetry.redaction import scrub
-from pytest_llmtelemetry.telemetry import bus
-from pytest_llmtelemetry.wire import anthropic_messages, openai_chat
-from pytest_llmtelemetry.wire.jsontext import Counts, money
+from pytest_llmtelemetry.telemetry import bus, words
+from pytest_llmtelemetry.wire.jsontext import money
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +48,12 @@ def read_result(result: object) -> ResultFacts:
     """
     if result is None or isinstance(result, str | bytes | int | float):
         return ResultFacts()
-    usage = _plain(_first(result, "usage", "usage_metadata"), _USAGE_KEYS)
+    holder = _first(result, "usage", "usage_metadata", "usageMetadata", "meta")
+    usage = _plain(result, words.OLLAMA_KEYS) if holder is None else _plain(holder, words.USAGE_KEYS)
     return ResultFacts(
-        id=_text(look(result, "id")),
-        model=_text(look(result, "model")),
-        usage=_read_usage(usage) if isinstance(usage, dict) else None,
+        id=_text(_first(result, "id", "response_id", "responseId")),
+        model=_text(_first(result, "model", "model_version", "modelVersion")),
+        usage=words.read_usage(usage) if isinstance(usage, dict) else None,
         cost_usd=_read_cost(result, usage if isinstance(usage, dict) else {}),
         finish_reason=finish_reason(result),
         service_tier=_text(look(result, "service_tier")),
@@ -71,48 +71,24 @@ def look(thing: object, key: str) -> Any:
 
 def finish_reason(result: object) -> FinishReason | None:
     """Why the model stopped, of an answer or of a piece of a streamed one."""
-    choices = look(result, "choices")
+    choices = _first(result, "choices", "candidates")
     places = [
         result,
         look(result, "delta"),  # Anthropic's events
         look(result, "response_metadata"),  # LangChain
         *(choices if isinstance(choices, list | tuple) else ()),
     ]
-    words = [_text(_first(place, "finish_reason", "stop_reason")) for place in places]
-    words.append(_text(look(look(result, "incomplete_details"), "reason")))  # OpenAI's responses
-    found = [_FINISH.get(word, FinishReason.UNKNOWN) for word in words if word is not None]
+    said = [_text(_first(place, *_FINISH_KEYS)) for place in places]
+    if (reason := _text(look(look(result, "incomplete_details"), "reason"))) is not None:  # OpenAI's responses
+        said.append(f"incomplete:{reason}")
+    found = [words.finish_reason(word) for word in said if word is not None]
     # Any choice that was cut makes the answer a cut one.
     return FinishReason.LENGTH if FinishReason.LENGTH in found else next(iter(found), None)
 
 
-_FINISH = {
-    **{str(reason): reason for reason in FinishReason},
-    **anthropic_messages.FINISH_REASONS,
-    **openai_chat.FINISH_REASONS,
-    "max_output_tokens": FinishReason.LENGTH,
-}
+_FINISH_KEYS = ("finish_reason", "stop_reason", "finishReason", "stopReason", "done_reason")
 
 # -- usage ---------------------------------------------------------------------------------
-
-# The words in which OpenAI, Anthropic, LangChain and this package state a usage. Only these are looked at.
-_USAGE_KEYS: Mapping[str, Any] = {
-    **dict.fromkeys(
-        (
-            *("prompt_tokens", "completion_tokens", "cost", "cost_in_usd_ticks", "is_byok", "num_cached_tokens"),
-            *("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"),
-            *Usage().counts(),
-        )
-    ),
-    "prompt_tokens_details": {"cached_tokens": None, "cache_write_tokens": None},
-    "completion_tokens_details": {"reasoning_tokens": None},
-    "input_tokens_details": {"cached_tokens": None},
-    "output_tokens_details": {"reasoning_tokens": None, "thinking_tokens": None},
-    "input_token_details": {"cache_read": None, "cache_creation": None},
-    "output_token_details": {"reasoning": None},
-    "cache_creation": {"ephemeral_1h_input_tokens": None},
-    "cost_details": {"upstream_inference_cost": None},
-}
-
 
 _WIDEST = 64
 """Bits of a number that anybody means."""
@@ -128,37 +104,14 @@ def _plain(thing: object, keys: Mapping[str, Any]) -> object:
         if below is not None:
             value = _plain(value, below)
         elif isinstance(value, float):
-            value = _exact(value)
+            # Cohere's SDK makes floats of all counts.
+            value = int(value) if value.is_integer() and abs(value) < 2**_WIDEST else _exact(value)
         elif isinstance(value, int) and value.bit_length() > _WIDEST:
             value = Decimal(value)  # an int that long cannot even be printed
         if isinstance(value, int | Decimal | str | dict):
             found[key] = value
     return found or None
 
-
-def _read_usage(source: Mapping[str, Any]) -> Usage | None:
-    if "prompt_tokens" in source or "completion_tokens" in source:
-        return openai_chat.read_usage(source)
-    if "cache_read_input_tokens" in source or "cache_creation_input_tokens" in source:
-        return anthropic_messages.read_usage(source)
-    count = Counts(source)
-    counts = {name: count(name) for name in Usage().counts()}
-    for name, path in _ELSEWHERE:
-        if counts[name] is None:
-            counts[name] = count(*path)
-    if all(value is None for value in counts.values()) and not count.doubts:
-        return None
-    return Usage.checked(doubts=count.doubts, **counts)
-
-
-_ELSEWHERE = (
-    ("cache_read_tokens", ("input_tokens_details", "cached_tokens")),
-    ("cache_read_tokens", ("input_token_details", "cache_read")),
-    ("cache_write_tokens", ("input_token_details", "cache_creation")),
-    ("cache_write_1h_tokens", ("cache_creation", "ephemeral_1h_input_tokens")),
-    ("reasoning_tokens", ("output_tokens_details", "reasoning_tokens")),
-    ("reasoning_tokens", ("output_token_details", "reasoning")),
-)
 
 # -- cost ----------------------------------------------------------------------------------
 
@@ -171,7 +124,7 @@ def _read_cost(result: object, usage: Mapping[str, Any]) -> Decimal | None:
         lambda: amount(cost),
         lambda: amount(_first(cost, "total_cost", "total_usd", "total")),
         lambda: cents(look(cost, "total_cents")),
-        lambda: openai_chat.read_cost(usage),
+        lambda: words.read_cost(usage),
         lambda: amount(look(hidden, "response_cost")),
     )
     return next((found for read in stated if (found := read()) is not None), None)
@@ -226,7 +179,9 @@ def _word(value: object) -> str | None:
 
 
 def _first(thing: object, *keys: str) -> Any:
-    return next((value for key in keys if (value := look(thing, key)) is not None), None)
+    # The spelling of the wire occurs in documents only; objects have Python's.
+    spelled = keys if isinstance(thing, Mapping) else filter(str.islower, keys)
+    return next((value for key in spelled if (value := look(thing, key)) is not None), None)
 
 
 def _text(value: object) -> str | None:

@@ -240,6 +240,91 @@ def test_sdk_objects(kind: Any, document: dict[str, Any], facts: ResultFacts) ->
     assert [read_result(one) for one in made] == [facts] * 3
 
 
+GOOGLE = SimpleNamespace(
+    response_id="r-1",
+    model_version="gemini-2.5-flash",
+    candidates=[SimpleNamespace(finish_reason="MAX_TOKENS")],
+    usage_metadata=SimpleNamespace(
+        prompt_token_count=10,
+        tool_use_prompt_token_count=5,
+        candidates_token_count=3,
+        thoughts_token_count=2,
+        cached_content_token_count=4,
+        total_token_count=20,
+    ),
+)
+GOOGLE_WIRE = {
+    "responseId": "r-1",
+    "modelVersion": "gemini-2.5-flash",
+    "candidates": [{"finishReason": "MAX_TOKENS"}],
+    "usageMetadata": {
+        "promptTokenCount": 10,
+        "toolUsePromptTokenCount": 5,
+        "candidatesTokenCount": 3,
+        "thoughtsTokenCount": 2,
+        "cachedContentTokenCount": 4,
+        "totalTokenCount": 20,
+    },
+}
+GOOGLE_FACTS = ResultFacts(
+    id="r-1",
+    model="gemini-2.5-flash",
+    usage=Usage(input_tokens=15, output_tokens=5, total_tokens=20, cache_read_tokens=4, reasoning_tokens=2),
+    finish_reason=FinishReason.LENGTH,
+)
+CONVERSE = {
+    "stopReason": "guardrail_intervened",
+    "usage": {"inputTokens": 3, "outputTokens": 4, "totalTokens": 17, "cacheReadInputTokens": 10},
+}
+CONVERSE_FACTS = ResultFacts(
+    usage=Usage(input_tokens=13, output_tokens=4, total_tokens=17, cache_read_tokens=10),
+    finish_reason=FinishReason.CONTENT_FILTER,
+)
+COHERE = SimpleNamespace(
+    id="c-1",
+    finish_reason="TOOL_CALL",
+    usage=SimpleNamespace(
+        tokens=SimpleNamespace(input_tokens=10.0, output_tokens=3.0),
+        billed_units=SimpleNamespace(input_tokens=4.0, output_tokens=3.0),
+        cached_tokens=None,
+    ),
+)
+COHERE_FACTS = ResultFacts(
+    id="c-1",
+    usage=Usage(input_tokens=10, output_tokens=3, total_tokens=13, billed_input_tokens=4, billed_output_tokens=3),
+    finish_reason=FinishReason.TOOL_CALLS,
+)
+OLLAMA = SimpleNamespace(model="llama3.2", prompt_eval_count=5, eval_count=6, done_reason="length")
+OLLAMA_FACTS = ResultFacts(
+    model="llama3.2",
+    usage=Usage(input_tokens=5, output_tokens=6, total_tokens=11),
+    finish_reason=FinishReason.LENGTH,
+)
+
+
+@pytest.mark.parametrize(
+    ("result", "facts"),
+    [
+        (GOOGLE, GOOGLE_FACTS),
+        (GOOGLE_WIRE, GOOGLE_FACTS),
+        (CONVERSE, CONVERSE_FACTS),
+        (COHERE, COHERE_FACTS),
+        (OLLAMA, OLLAMA_FACTS),
+        (vars(OLLAMA), OLLAMA_FACTS),
+    ],
+    ids=["google", "google document", "bedrock", "cohere", "ollama", "ollama document"],
+)
+def test_every_provider_is_understood(result: object, facts: ResultFacts) -> None:
+    """Each states its usage and its finish reason in words of its own."""
+    assert read_result(result) == facts
+
+
+@pytest.mark.parametrize("result", [{"input_tokens": 10}, {"tokens": 5}, {"inputTokens": 5}, {"prompt_tokens": 5}])
+def test_counts_outside_of_a_usage_are_not_a_usage(result: object) -> None:
+    """To count tokens is free; only Ollama states what it used beside the answer."""
+    assert read_result(result) == ResultFacts()
+
+
 def test_langchain_message() -> None:
     """LangChain's words for usage and finish reason are read."""
     message = SimpleNamespace(
