@@ -13,8 +13,19 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from pytest_llmtelemetry.facts import FinishReason
 from pytest_llmtelemetry.telemetry.catalogue import CATALOGUE
 from pytest_llmtelemetry.telemetry.schema import EventSpec, Field
+from pytest_llmtelemetry.wire import (
+    anthropic_messages,
+    bedrock_converse,
+    bedrock_text,
+    cohere_words,
+    gemini_generate,
+    ollama_words,
+    openai_chat,
+    openai_responses,
+)
 
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -125,11 +136,43 @@ def rows_of(kind: str, specs: list[EventSpec]) -> list[str]:
     return rows
 
 
+# -- reference/apis.md ---------------------------------------------------------------------
+
+WORDS = {
+    "`openai.chat`, `openai.completions`": openai_chat.FINISH_REASONS,
+    "`openai.responses`": openai_responses.FINISH_REASONS,
+    "`anthropic.messages`": anthropic_messages.FINISH_REASONS,
+    "`gemini.generate`": gemini_generate.FINISH_REASONS,
+    "`cohere.v2.chat`, `cohere.v1.chat`": cohere_words.FINISH_REASONS,
+    "`ollama.chat`, `ollama.generate`": ollama_words.FINISH_REASONS,
+    "`bedrock.converse`, and Nova": bedrock_converse.FINISH_REASONS,
+    "`bedrock.invoke`, other vendors than Anthropic and those who speak as OpenAI": bedrock_text.FINISH_REASONS,
+}
+
+
+def apis() -> str:
+    """The page of all wire APIs, with their words for why a model stopped."""
+    page = "docs/reference/apis.md"
+    return fill(page, (ROOT / page).read_text(), {"finish reasons": "".join(map(words_of, WORDS))})
+
+
+def words_of(api: str) -> str:
+    """One list for an API, in the order of the enumeration."""
+    known = WORDS[api]
+    rows = [
+        f"| {reason} | {', '.join(f'`{word}`' for word in words)} |\n"
+        for reason in FinishReason
+        if (words := [word for word, meaning in known.items() if meaning is reason])
+    ]
+    return f"{api}:\n\n| | |\n|---|---|\n{''.join(rows)}\n"
+
+
 # -- all pages -----------------------------------------------------------------------------
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "docs/how-to/migration.md": migration,
     "docs/reference/events.md": events,
+    "docs/reference/apis.md": apis,
 }
 """Each page, and what makes its text."""
 

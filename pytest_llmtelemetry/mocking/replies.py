@@ -78,7 +78,7 @@ class Reply:
     def _usage(self, request: RequestFacts) -> Usage:
         cached = (self.cached_tokens or 0) + (self.cache_write_tokens or 0)
         said = self.text + "".join(call.name + call.arguments for call in self.tool_calls)
-        asked = "".join(_strings(request.body.get("messages"))) + "".join(_strings(request.body.get("system")))
+        asked = "".join(text for key in _PROMPTS for text in _strings(request.body.get(key)))
         return Usage.checked(
             input_tokens=cached + estimate_tokens(asked) if self.input_tokens is None else self.input_tokens,
             output_tokens=(
@@ -93,6 +93,11 @@ class Reply:
 
 
 _TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
+# Where the APIs put what the model is asked.
+_PROMPTS = (
+    *("system", "instructions", "systemInstruction", "messages", "contents"),
+    *("input", "inputs", "prompt", "message", "chat_history", "texts", "inputText", "content"),
+)
 _WORDS = re.compile(r"\S+\s*|\s+")
 
 
@@ -142,5 +147,5 @@ def _strings(value: object) -> list[str]:
     if isinstance(value, list):
         return [text for item in value for text in _strings(item)]
     if isinstance(value, dict):
-        return [text for key in ("text", "content") for text in _strings(value.get(key))]
+        return [text for key in ("text", "content", "parts") for text in _strings(value.get(key))]
     return []

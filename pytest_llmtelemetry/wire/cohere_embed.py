@@ -45,7 +45,7 @@ class CohereEmbed:
         sent = asked.body.get("texts")
         stated = {} if facts.usage is None else {"billed_units": _billed_units(facts.usage)}
         document = {
-            **({} if facts.id is None else {"id": facts.id}),
+            "id": facts.id or "",  # the SDK insists on one
             "texts": [each for each in sent if isinstance(each, str)] if isinstance(sent, list) else [],
             "embeddings": {"float": facts.vectors} if by_type else facts.vectors,
             "meta": {"api_version": {"version": self._version.removeprefix("v")}, **stated},

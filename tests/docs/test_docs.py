@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmtelemetry.telemetry.catalogue import CATALOGUE
+from pytest_llmtelemetry.wire.registry import DIALECTS
 from support import Run, report_of
 
 
@@ -62,6 +63,14 @@ GENERATE = runpy.run_path(str(ROOT / "docs" / "generate.py"))
 def test_generated_pages_are_up_to_date(page: str) -> None:
     """After a change to what a page is made from: ``python docs/generate.py``."""
     assert (ROOT / page).read_text() == GENERATE["PAGES"][page]()
+
+
+def test_every_wire_api_is_in_the_reference() -> None:
+    """With what it does."""
+    rows = (ROOT / "docs" / "reference" / "apis.md").read_text().split("\n## ")[0].splitlines()
+    for dialect in DIALECTS:
+        [row] = [row for row in rows if f"`{dialect.api}`" in row.split(" | ")[0]]
+        assert dialect.operation in row.split(" | ")[1]
 
 
 def test_every_event_is_in_the_reference() -> None:
