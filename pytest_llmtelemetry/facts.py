@@ -65,14 +65,20 @@ class Usage:
     """Part of the input that is sound, at its own price."""
     input_image_tokens: int | None = None
     """Part of the input that is pictures, at its own price."""
+    input_video_tokens: int | None = None
+    """Part of the input that is film, at its own price."""
     output_audio_tokens: int | None = None
     """Part of the output that is sound, at its own price."""
     output_image_tokens: int | None = None
     """Part of the output that is pictures, at its own price."""
+    output_video_tokens: int | None = None
+    """Part of the output that is film, at its own price."""
     cache_audio_read_tokens: int | None = None
     """Part of both ``cache_read_tokens`` and ``input_audio_tokens``."""
     cache_image_read_tokens: int | None = None
     """Part of both ``cache_read_tokens`` and ``input_image_tokens``."""
+    cache_video_read_tokens: int | None = None
+    """Part of both ``cache_read_tokens`` and ``input_video_tokens``."""
     billed_input_tokens: int | None = None
     """What is paid for, where that is another number than ``input_tokens`` (Cohere)."""
     billed_output_tokens: int | None = None
@@ -135,14 +141,17 @@ class Usage:
         return {name: count for name, count in counts.items() if count is not None or name not in _RARE}
 
 
+MEDIA = ("audio", "image", "video")
+"""What tokens may be of, beside text."""
+
 _PARTS = (
     ("reasoning_tokens", "output_tokens", "reasoning tokens of {} output tokens"),
-    ("input_audio_tokens", "input_tokens", "audio tokens of {} input tokens"),
-    ("input_image_tokens", "input_tokens", "image tokens of {} input tokens"),
-    ("cache_audio_read_tokens", "cache_read_tokens", "cached audio tokens of {} cached tokens"),
-    ("cache_image_read_tokens", "cache_read_tokens", "cached image tokens of {} cached tokens"),
-    ("output_audio_tokens", "output_tokens", "audio tokens of {} output tokens"),
-    ("output_image_tokens", "output_tokens", "image tokens of {} output tokens"),
+    *((f"input_{medium}_tokens", "input_tokens", f"{medium} tokens of {{}} input tokens") for medium in MEDIA),
+    *((f"output_{medium}_tokens", "output_tokens", f"{medium} tokens of {{}} output tokens") for medium in MEDIA),
+    *(
+        (f"cache_{medium}_read_tokens", "cache_read_tokens", f"cached {medium} tokens of {{}} cached tokens")
+        for medium in MEDIA
+    ),
 )
 
 COUNTS = tuple(f.name for f in fields(Usage) if f.name not in {"partial", "doubts"})

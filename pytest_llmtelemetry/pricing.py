@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pytest_llmtelemetry.errors import SettingError
-from pytest_llmtelemetry.facts import Usage
+from pytest_llmtelemetry.facts import MEDIA, Usage
 from pytest_llmtelemetry.money import MONEY
 from pytest_llmtelemetry.telemetry.accounting import Billable, Price
 
@@ -136,31 +136,26 @@ class PriceBook:
 
 
 # The counts that genai-prices knows, by the names that both have.
+_BY_MEDIUM = tuple(
+    name.format(medium) for name in ("input_{}_tokens", "output_{}_tokens", "cache_{}_read_tokens") for medium in MEDIA
+)
 _PRICED = (
     "input_tokens",
     "output_tokens",
     "cache_read_tokens",
     "cache_write_tokens",
     "cache_write_1h_tokens",
-    "input_audio_tokens",
-    "input_image_tokens",
-    "output_audio_tokens",
-    "output_image_tokens",
-    "cache_audio_read_tokens",
-    "cache_image_read_tokens",
+    *_BY_MEDIUM,
 )
-_BY_MEDIUM = tuple(name for name in _PRICED if "audio" in name or "image" in name)
 
 
 def _is_split_by_medium(usage: Usage) -> bool:
-    """False where nobody knows how much of a medium was read from the cache: its price is then that of text."""
-    return not usage.cache_read_tokens or not any(
-        whole and cached is None
-        for whole, cached in (
-            (usage.input_audio_tokens, usage.cache_audio_read_tokens),
-            (usage.input_image_tokens, usage.cache_image_read_tokens),
-        )
-    )
+    """False where nobody knows how much of a medium went through the cache: it is then priced as text is."""
+    sent = [medium for medium in MEDIA if getattr(usage, f"input_{medium}_tokens")]
+    if not sent or not (usage.cache_read_tokens or usage.cache_write_tokens):
+        return True
+    read = all(getattr(usage, f"cache_{medium}_read_tokens") is not None for medium in sent)
+    return read and not usage.cache_write_tokens
 
 
 def as_billed(usage: Usage) -> Usage:

@@ -56,12 +56,15 @@ _TOKENS = (
     Field(key="cache_write_tokens", about="input written to it", unit="tokens"),
     Field(key="cache_write_1h_tokens", about="the part of those that is kept for an hour", unit="tokens"),
     Field(key="reasoning_tokens", about="output that the user does not see", unit="tokens"),
-    Field(key="input_audio_tokens", about="the part of the input that is sound", unit="tokens"),
-    Field(key="input_image_tokens", about="the part of the input that is pictures", unit="tokens"),
-    Field(key="output_audio_tokens", about="the part of the output that is sound", unit="tokens"),
-    Field(key="output_image_tokens", about="the part of the output that is pictures", unit="tokens"),
-    Field(key="cache_audio_read_tokens", about="the part of the cached input that is sound", unit="tokens"),
-    Field(key="cache_image_read_tokens", about="the part of the cached input that is pictures", unit="tokens"),
+    *(
+        Field(key=key.format(medium), about=f"the part of {whole} that is {what}", unit="tokens")
+        for key, whole in (
+            ("input_{}_tokens", "the input"),
+            ("output_{}_tokens", "the output"),
+            ("cache_{}_read_tokens", "the cached input"),
+        )
+        for medium, what in (("audio", "sound"), ("image", "pictures"), ("video", "film"))
+    ),
     Field(key="billed_input_tokens", about="what is paid for, where that is another number (Cohere)", unit="tokens"),
     Field(key="billed_output_tokens", about="what is paid for, where that is another number (Cohere)", unit="tokens"),
 )

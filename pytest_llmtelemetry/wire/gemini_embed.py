@@ -121,6 +121,7 @@ def _input_of(usage: Usage | None) -> Usage | None:
         total_tokens=usage.total_tokens,
         input_audio_tokens=usage.input_audio_tokens,
         input_image_tokens=usage.input_image_tokens,
+        input_video_tokens=usage.input_video_tokens,
     )
 
 

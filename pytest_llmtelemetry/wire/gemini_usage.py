@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_llmtelemetry.facts import Usage
+from pytest_llmtelemetry.facts import MEDIA, Usage
 from pytest_llmtelemetry.wire.jsontext import Counts, objects, text
 
 
@@ -49,7 +49,7 @@ def read_embedding_usage(source: Mapping[str, Any]) -> Usage | None:
 
 def _usage(source: Mapping[str, Any], doubts: list[str], **counts: int | None) -> Usage | None:
     """A usage with its parts by medium; ``None`` if it states nothing."""
-    for medium in ("audio", "image"):
+    for medium in MEDIA:
         for name, keys in _DETAILS.items():
             counts[name.format(medium)] = _media_tokens(source, keys, medium.upper(), doubts)
     if all(value is None for value in counts.values()) and not doubts:
@@ -111,9 +111,8 @@ def _counts(usage: Usage) -> dict[str, object]:
 
 def _details(usage: Usage) -> dict[str, object]:
     details = {
-        "promptTokensDetails": {"AUDIO": usage.input_audio_tokens, "IMAGE": usage.input_image_tokens},
-        "cacheTokensDetails": {"AUDIO": usage.cache_audio_read_tokens, "IMAGE": usage.cache_image_read_tokens},
-        "candidatesTokensDetails": {"AUDIO": usage.output_audio_tokens, "IMAGE": usage.output_image_tokens},
+        places[0]: {medium.upper(): getattr(usage, name.format(medium)) for medium in MEDIA}
+        for name, places in _DETAILS.items()
     }
     return {
         name: entries

@@ -46,6 +46,8 @@ _CREATED = 1_700_000_000
 _USAGE_UNASKED = frozenset(
     {"cerebras", "deepseek", "fireworks", "groq", "mistral", "openrouter", "perplexity", "together", "xai", "zai"}
 )
+# These stream a tool call in one chunk; the SDK of Mistral insists on it.
+_WHOLE_CALLS = frozenset({"groq", "mistral"})
 # Where the model's thoughts stand; elsewhere it is ``reasoning_content``.
 _REASONING = dict.fromkeys(("cerebras", "groq", "openrouter", "together"), "reasoning")
 
@@ -188,6 +190,7 @@ def read_usage(source: Mapping[str, Any]) -> Usage | None:
         "reasoning_tokens": count("completion_tokens_details", "reasoning_tokens"),
         "input_audio_tokens": count("prompt_tokens_details", "audio_tokens"),
         "input_image_tokens": count("prompt_tokens_details", "image_tokens"),
+        "input_video_tokens": count("prompt_tokens_details", "video_tokens"),
         "output_audio_tokens": count("completion_tokens_details", "audio_tokens"),
         "output_image_tokens": count("completion_tokens_details", "image_tokens"),
     }
@@ -241,8 +244,11 @@ def completion_chunks(facts: CallFacts, pieces: Sequence[str], asked: RequestFac
     """The chunks of a streamed answer, without the ``[DONE]`` after it."""
     yield from _opening(facts, pieces, asked)
     for index, call in enumerate(facts.tool_calls):
-        whole = _write_tool_call(index, call)
-        begun = {"index": index, **whole, "function": {"name": call.name, "arguments": ""}}
+        whole = {"index": index, **_write_tool_call(index, call)}
+        if asked.provider in _WHOLE_CALLS:
+            yield _chunk(facts, asked, {"tool_calls": [whole]})
+            continue
+        begun = whole | {"function": {"name": call.name, "arguments": ""}}
         yield _chunk(facts, asked, {"tool_calls": [begun]})
         yield _chunk(facts, asked, {"tool_calls": [{"index": index, "function": {"arguments": call.arguments}}]})
     last = _chunk(facts, asked, {}, finish=_finish_word(facts))
@@ -318,6 +324,7 @@ def _write_usage(facts: CallFacts) -> dict[str, object]:
         "cache_write_tokens": usage.cache_write_tokens,
         "audio_tokens": usage.input_audio_tokens,
         "image_tokens": usage.input_image_tokens,
+        "video_tokens": usage.input_video_tokens,
     }
     completion = {
         "reasoning_tokens": usage.reasoning_tokens,

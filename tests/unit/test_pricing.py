@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import (
     ROUND_UP,
@@ -131,6 +132,75 @@ def test_service_tier_has_its_own_price() -> None:
     assert priority is not None
     assert flex < default < priority
     assert default == none == odd
+
+
+def test_how_it_was_served_is_one_word_here_and_one_of_three_keys_there() -> None:
+    """Batches, Anthropic's fast mode, and Vertex's longer words."""
+    tiers = {
+        "batch": billable("o3", PLAIN, service_tier="batch"),
+        "fast": billable("claude-opus-4-8", PLAIN, provider="anthropic", service_tier="fast"),
+        "flex at Vertex": billable("gemini-3.8-flash-tts", PLAIN, provider="vertex", service_tier="ON_DEMAND_FLEX"),
+    }
+    ratios = {name: ratio(call) for name, call in tiers.items()}
+    assert ratios == {"batch": Decimal("0.5"), "fast": Decimal(2), "flex at Vertex": Decimal("0.5")}
+
+
+def ratio(call: Billable) -> Decimal:
+    """How much dearer it is than the same call with no tier."""
+    cost = PriceBook().price(call).cost_usd
+    standard = PriceBook().price(replace(call, service_tier=None)).cost_usd
+    assert cost is not None
+    assert standard is not None
+    return cost / standard
+
+
+def test_what_is_billed_is_priced() -> None:
+    """Cohere counts more tokens than it bills."""
+    usage = replace(PLAIN, billed_input_tokens=100, billed_output_tokens=50, cache_read_tokens=900)
+    price = PriceBook().price(billable("command-r-08-2024", usage, provider="cohere"))
+    assert price == PriceBook().price(
+        billable("command-r-08-2024", Usage(input_tokens=100, output_tokens=50), provider="cohere")
+    )
+
+
+def test_an_override_prices_what_is_billed() -> None:
+    """As the table does."""
+    usage = replace(PLAIN, billed_input_tokens=100, billed_output_tokens=50)
+    price = PriceBook(overrides={"m": RATES}).price(billable("m", usage))
+    assert price.cost_usd == (100 * RATES.input + 50 * RATES.output) / 1_000_000
+
+
+def test_a_medium_has_its_own_price() -> None:
+    """Sound is dearer than text, from the cache too."""
+    usage = Usage(
+        input_tokens=1000,
+        output_tokens=0,
+        cache_read_tokens=400,
+        input_audio_tokens=300,
+        cache_audio_read_tokens=200,
+    )
+    price = PriceBook().price(billable("gemini-2.5-flash", usage, provider="gemini"))
+    text, cached, sound, cached_sound = (
+        listed("google", "gemini-2.5-flash", key)
+        for key in ("input_mtok", "cache_read_mtok", "input_audio_mtok", "cache_audio_read_mtok")
+    )
+    assert price.cost_usd == (500 * text + 200 * cached + 100 * sound + 200 * cached_sound) / 1_000_000
+
+
+@pytest.mark.parametrize("cached", [{"cache_read_tokens": 400}, {"cache_write_tokens": 400}], ids=["read", "written"])
+def test_a_split_that_is_not_known_is_not_priced(cached: dict[str, int]) -> None:
+    """Sound and cache overlap, nobody knows how far: the cache is priced, and sound as text is."""
+    usage = Usage(input_tokens=1000, output_tokens=0, **cached)
+    plain = PriceBook().price(billable("gemini-2.5-flash", usage, provider="gemini"))
+    mixed = PriceBook().price(billable("gemini-2.5-flash", replace(usage, input_audio_tokens=300), provider="gemini"))
+    assert (mixed, mixed.source) == (plain, GENAI)
+
+
+def test_an_embedding_has_no_output() -> None:
+    """An SDK's embedding states its input alone, and is priced."""
+    usage = Usage(input_tokens=1_000_000)
+    price = PriceBook().price(billable("text-embedding-3-small", usage, operation="embeddings"))
+    assert price == Price(cost_usd=Decimal("0.02"), source=GENAI)
 
 
 def test_price_is_that_of_the_day() -> None:

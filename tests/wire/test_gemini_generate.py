@@ -400,14 +400,15 @@ def test_usage_includes_what_google_counts_apart(metadata: dict[str, object], us
 
 
 def test_media_are_counted_apart_on_both_sides() -> None:
-    """Sound and pictures have their own prices; films and documents do not."""
+    """Sound, pictures and films have their own prices; documents do not."""
     metadata = {
         "promptTokenCount": 60,
         "promptTokensDetails": [
             {"modality": "TEXT", "tokenCount": 10},
             {"modality": "AUDIO", "tokenCount": 20},
             {"modality": "IMAGE", "tokenCount": 25},
-            {"modality": "VIDEO", "tokenCount": 5},
+            {"modality": "VIDEO", "tokenCount": 4},
+            {"modality": "DOCUMENT", "tokenCount": 1},
         ],
         "toolUsePromptTokenCount": 7,
         "toolUsePromptTokensDetails": [{"modality": "IMAGE", "tokenCount": 7}],
@@ -419,6 +420,7 @@ def test_media_are_counted_apart_on_both_sides() -> None:
         input_tokens=67,
         input_audio_tokens=20,
         input_image_tokens=32,
+        input_video_tokens=4,
         output_tokens=50,
         output_audio_tokens=1,
         output_image_tokens=40,

@@ -86,6 +86,7 @@ def usages(draw: st.DrawFn, *, anthropic: bool) -> Usage:
         reasoning_tokens=None if anthropic and produced is None else part_of(produced),
         input_audio_tokens=None if anthropic else part_of(asked),
         input_image_tokens=None if anthropic else part_of(asked),
+        input_video_tokens=None if anthropic else part_of(asked),
         output_audio_tokens=None if anthropic else part_of(produced),
         output_image_tokens=None if anthropic else part_of(produced),
     )
