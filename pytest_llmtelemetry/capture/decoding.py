@@ -71,23 +71,30 @@ def _zlib(bits: int) -> Decode:
 
 
 def _deflate() -> Decode:
-    """Deflate comes with or without a zlib header; the first piece tells."""
+    """Deflate comes with or without a zlib header, of two bytes; they tell."""
     chosen: Decode | None = None
+    head = b""
 
     def decode(chunk: bytes) -> bytes:
-        nonlocal chosen
-        if chosen is None:
-            try:
-                wrapped = _zlib(zlib.MAX_WBITS)
-                data = wrapped(chunk)
-            except zlib.error:
-                chosen = _zlib(-zlib.MAX_WBITS)
-                return chosen(chunk)
-            chosen = wrapped
-            return data
-        return chosen(chunk)
+        nonlocal chosen, head
+        if chosen is not None:
+            return chosen(chunk)
+        head += chunk
+        if len(head) < _ZLIB_HEADER:
+            return b""
+        try:
+            wrapped = _zlib(zlib.MAX_WBITS)
+            data = wrapped(head)
+        except zlib.error:
+            chosen = _zlib(-zlib.MAX_WBITS)
+            return chosen(head)
+        chosen = wrapped
+        return data
 
     return decode
+
+
+_ZLIB_HEADER = 2
 
 
 def _brotli() -> Decode:

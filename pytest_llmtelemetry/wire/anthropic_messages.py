@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from pytest_llmtelemetry.facts import CallFacts, FinishReason, Overflow, RequestFacts, ToolCall, Usage
-from pytest_llmtelemetry.wire.dialect import SSE, Failure, Fault, WireAnswer, WireRequest, answer_of
+from pytest_llmtelemetry.wire.dialect import SSE, Failure, Fault, WireAnswer, WireRequest, answer_of, finish_word
 from pytest_llmtelemetry.wire.draft import Draft
 from pytest_llmtelemetry.wire.jsontext import Counts, arguments_of, count_of, dump, load_object, mapping, objects, text
 from pytest_llmtelemetry.wire.sse import encode
@@ -25,11 +25,11 @@ FINISH_REASONS = {
     "tool_use": FinishReason.TOOL_CALLS,
     "refusal": FinishReason.REFUSAL,
 }
-_WORD = {
+# For what the provider has no word.
+_NEAREST = {
     FinishReason.CONTENT_FILTER: "refusal",
     FinishReason.ERROR: "end_turn",
     FinishReason.UNKNOWN: "end_turn",
-    **{reason: word for word, reason in reversed(FINISH_REASONS.items())},
 }
 
 
@@ -239,7 +239,11 @@ def message_document(facts: CallFacts) -> dict[str, object]:
     for index, call in enumerate(facts.tool_calls):
         arguments = load_object(call.arguments) or {}
         content.append({"type": "tool_use", "id": _tool_id(index, call), "name": call.name, "input": arguments})
-    message = _envelope(facts) | {"content": content, "stop_reason": _finish_word(facts), "stop_sequence": None}
+    message = _envelope(facts) | {
+        "content": content,
+        "stop_reason": finish_word(facts, FINISH_REASONS, _NEAREST),
+        "stop_sequence": None,
+    }
     if facts.usage is not None:
         message["usage"] = _write_usage(facts)
     return message
@@ -254,7 +258,7 @@ def stream_events(facts: CallFacts, pieces: Sequence[str]) -> Iterator[dict[str,
         yield from _block(index + position, block, [{"type": "input_json_delta", "partial_json": call.arguments}])
     closing: dict[str, object] = {
         "type": "message_delta",
-        "delta": {"stop_reason": _finish_word(facts), "stop_sequence": None},
+        "delta": {"stop_reason": finish_word(facts, FINISH_REASONS, _NEAREST), "stop_sequence": None},
     }
     if facts.usage is not None:
         closing["usage"] = _write_usage(facts)
@@ -316,12 +320,6 @@ def _write_usage(facts: CallFacts) -> dict[str, object]:
 
 def _envelope(facts: CallFacts) -> dict[str, object]:
     return {"id": facts.id or "", "type": "message", "role": "assistant", "model": facts.model or ""}
-
-
-def _finish_word(facts: CallFacts) -> str | None:
-    if facts.raw_finish_reason is not None or facts.finish_reason is None:
-        return facts.raw_finish_reason
-    return _WORD[facts.finish_reason]
 
 
 def _tool_id(index: int, call: ToolCall) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from pytest_llmtelemetry.facts import CallFacts, FinishReason, RequestFacts, ToolCall
 from pytest_llmtelemetry.wire import bedrock_errors
 from pytest_llmtelemetry.wire.bedrock_usage import read_usage, write_usage
-from pytest_llmtelemetry.wire.dialect import Fault, WireAnswer, WireRequest, answer_of
+from pytest_llmtelemetry.wire.dialect import Fault, WireAnswer, WireRequest, answer_of, finish_word
 from pytest_llmtelemetry.wire.draft import Draft
 from pytest_llmtelemetry.wire.eventstream import MEDIA, encode_event
 from pytest_llmtelemetry.wire.jsontext import arguments_of, count_of, dump, load_object, mapping, objects, text
@@ -30,10 +30,10 @@ FINISH_REASONS = {
     "malformed_model_output": FinishReason.ERROR,
     "malformed_tool_use": FinishReason.ERROR,
 }
-_WORD = {
+# For what AWS has no word.
+_NEAREST = {
     FinishReason.REFUSAL: "content_filtered",
     FinishReason.UNKNOWN: "end_turn",
-    **{reason: word for word, reason in reversed(FINISH_REASONS.items())},
 }
 # What a message of this API is made of; others write a "type" into each part.
 _BLOCKS = frozenset(
@@ -237,9 +237,7 @@ def _tool(index: int, call: ToolCall) -> dict[str, object]:
 
 
 def _stop(facts: CallFacts) -> dict[str, object]:
-    word = facts.raw_finish_reason
-    if word is None and facts.finish_reason is not None:
-        word = _WORD[facts.finish_reason]
+    word = finish_word(facts, FINISH_REASONS, _NEAREST)
     return {} if word is None else {"stopReason": word}
 
 

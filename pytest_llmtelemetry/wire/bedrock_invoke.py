@@ -127,6 +127,9 @@ class BedrockEmbed(BedrockInvoke):
     def fits(self, body: Mapping[str, Any]) -> bool:
         return bool(body.keys() & {"inputText", "inputImage", "input_type", "singleEmbeddingParams"})
 
+    def draft(self) -> InvokeDraft:
+        return InvokeEmbedDraft()
+
 
 def _embeds(model: str) -> bool:
     return "embed" in model.rpartition("/")[2]
@@ -195,6 +198,12 @@ class InvokeDraft(Draft):
             error_type=self.error or said.error_type,
             overflow=self.overflow or said.overflow,
         )
+
+
+class InvokeEmbedDraft(InvokeDraft):
+    """The same for embeddings."""
+
+    exact = False
 
 
 def _unwrap(chunk: str) -> Mapping[str, Any]:

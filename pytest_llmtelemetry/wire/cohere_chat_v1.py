@@ -10,7 +10,7 @@ from pytest_llmtelemetry.facts import CallFacts, FinishReason, RequestFacts, Too
 from pytest_llmtelemetry.wire import cohere_words
 from pytest_llmtelemetry.wire.dialect import Fault, WireAnswer, WireRequest, answer_of
 from pytest_llmtelemetry.wire.draft import Draft, ToolDraft
-from pytest_llmtelemetry.wire.jsontext import count_of, dump, load_object, mapping, objects, text
+from pytest_llmtelemetry.wire.jsontext import arguments_of, count_of, dump, load_object, mapping, objects, text
 
 
 _PATH = re.compile(r"(?:.*/)?v1/chat/?")
@@ -119,7 +119,7 @@ class CohereDraftV1(Draft):
             self.tools.clear()
         for index, call in enumerate(calls):
             self.tool(index).name = text(call.get("name")) or ""
-            self.tool(index).arguments.append(dump(mapping(call.get("parameters"))))
+            self.tool(index).arguments.append(arguments_of(mapping(call.get("parameters"))))
 
     def _take_tool(self, delta: Mapping[str, Any]) -> None:
         tool: ToolDraft = self.tool(count_of(delta.get("index")) or 0)

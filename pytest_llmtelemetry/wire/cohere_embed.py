@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pytest_llmtelemetry.facts import CallFacts, RequestFacts, Usage
 from pytest_llmtelemetry.wire import cohere_words
-from pytest_llmtelemetry.wire.dialect import Fault, WireAnswer, WireRequest, answer_of
+from pytest_llmtelemetry.wire.dialect import Fault, Unstreamed, WireAnswer, WireRequest, answer_of
 from pytest_llmtelemetry.wire.draft import Draft
 from pytest_llmtelemetry.wire.jsontext import Counts, dump, mapping, text
 from pytest_llmtelemetry.wire.vectors import read_vectors
@@ -16,7 +16,7 @@ from pytest_llmtelemetry.wire.vectors import read_vectors
 _INPUTS = ("texts", "images", "inputs")
 
 
-class CohereEmbed:
+class CohereEmbed(Unstreamed):
     """The dialect of Cohere's embeddings, in one of its two versions."""
 
     operation = "embeddings"
@@ -53,16 +53,8 @@ class CohereEmbed:
         }
         return answer_of(dump(document).encode())
 
-    def write_stream(self, facts: CallFacts, pieces: Sequence[str], asked: RequestFacts) -> WireAnswer:
-        return self.write_response(facts, asked)
-
     def write_error(self, fault: Fault, asked: RequestFacts) -> WireAnswer:
         return cohere_words.write_error(fault)
-
-    def write_broken_stream(
-        self, facts: CallFacts, pieces: Sequence[str], fault: Fault, asked: RequestFacts
-    ) -> WireAnswer:
-        return self.write_error(fault, asked)
 
 
 class CohereEmbedDraft(Draft):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_llmtelemetry.facts import CallFacts, FinishReason, Overflow, Usage
+from pytest_llmtelemetry.wire import dialect
 from pytest_llmtelemetry.wire.dialect import Failure, Fault, WireAnswer, answer_of
 from pytest_llmtelemetry.wire.draft import Draft
 from pytest_llmtelemetry.wire.jsontext import Counts, dump, text
@@ -23,22 +24,13 @@ FINISH_REASONS: Mapping[str, FinishReason] = {
     "TIMEOUT": FinishReason.ERROR,
     "USER_CANCEL": FinishReason.ERROR,
 }
-_WORDS = {
-    FinishReason.STOP: "COMPLETE",
-    FinishReason.LENGTH: "MAX_TOKENS",
-    FinishReason.TOOL_CALLS: "TOOL_CALL",
-    FinishReason.CONTENT_FILTER: "ERROR_TOXIC",
-    FinishReason.REFUSAL: "COMPLETE",
-    FinishReason.ERROR: "ERROR",
-    FinishReason.UNKNOWN: "COMPLETE",
-}
+# For what Cohere has no word.
+_NEAREST = {FinishReason.REFUSAL: "COMPLETE", FinishReason.UNKNOWN: "COMPLETE"}
 
 
 def finish_word(facts: CallFacts) -> str | None:
     """Why the model stopped, in Cohere's word."""
-    if facts.raw_finish_reason is not None or facts.finish_reason is None:
-        return facts.raw_finish_reason
-    return _WORDS[facts.finish_reason]
+    return dialect.finish_word(facts, FINISH_REASONS, _NEAREST)
 
 
 # -- usage -----------------------------------------------------------------------------------

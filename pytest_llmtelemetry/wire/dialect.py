@@ -8,7 +8,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from pytest_llmtelemetry.facts import CallFacts, RequestFacts
+from pytest_llmtelemetry.facts import CallFacts, FinishReason, RequestFacts
 from pytest_llmtelemetry.wire.draft import Draft
 from pytest_llmtelemetry.wire.hosts import Seat
 
@@ -133,6 +133,38 @@ class Dialect(Protocol):
         self, facts: CallFacts, pieces: Sequence[str], fault: Fault, asked: RequestFacts
     ) -> WireAnswer:
         """Write a streamed answer that says ``pieces`` and then fails, after a status of 200."""
+
+
+class Unstreamed:
+    """What a dialect does with streams whose API has none: it answers plainly, or fails at once."""
+
+    def write_response(self, facts: CallFacts, asked: RequestFacts) -> WireAnswer:
+        """Write a plain answer to ``asked``."""
+        raise NotImplementedError
+
+    def write_error(self, fault: Fault, asked: RequestFacts) -> WireAnswer:
+        """Write a failure."""
+        raise NotImplementedError
+
+    def write_stream(self, facts: CallFacts, pieces: Sequence[str], asked: RequestFacts) -> WireAnswer:
+        """As a plain answer."""
+        return self.write_response(facts, asked)
+
+    def write_broken_stream(
+        self, facts: CallFacts, pieces: Sequence[str], fault: Fault, asked: RequestFacts
+    ) -> WireAnswer:
+        """As a failure."""
+        return self.write_error(fault, asked)
+
+
+def finish_word(
+    facts: CallFacts, meanings: Mapping[str, FinishReason], nearest: Mapping[FinishReason, str]
+) -> str | None:
+    """Why the model stopped: the provider's own word if it is given, else its first for the reason, else the nearest."""
+    reason = facts.finish_reason
+    if facts.raw_finish_reason is not None or reason is None:
+        return facts.raw_finish_reason
+    return next((word for word, meaning in meanings.items() if meaning is reason), None) or nearest[reason]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

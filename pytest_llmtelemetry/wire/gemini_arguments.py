@@ -29,8 +29,11 @@ class Arguments:
         for leaf in objects(call.get("partialArgs")):
             kind = next((kind for kind in _LEAVES if kind in leaf), None)
             steps = _steps(text(leaf.get("jsonPath")) or "")
-            if kind is not None and 0 < len(steps) <= _DEPTH:
-                self._put(steps, None if kind == "nullValue" else leaf[kind])
+            if kind is None or not 0 < len(steps) <= _DEPTH:
+                continue
+            value = None if kind == "nullValue" else leaf[kind]
+            if not isinstance(value, dict | list):
+                self._put(steps, value)
 
     def _put(self, steps: list[str | int], value: object) -> None:
         place = self._leaves

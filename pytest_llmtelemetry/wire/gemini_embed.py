@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 
 from pytest_llmtelemetry.facts import CallFacts, RequestFacts, Usage
 from pytest_llmtelemetry.wire import gemini_errors
-from pytest_llmtelemetry.wire.dialect import Fault, WireAnswer, WireRequest, answer_of
+from pytest_llmtelemetry.wire.dialect import Fault, Unstreamed, WireAnswer, WireRequest, answer_of
 from pytest_llmtelemetry.wire.draft import Draft
 from pytest_llmtelemetry.wire.gemini_usage import read_embedding_usage, read_tier, write_usage
 from pytest_llmtelemetry.wire.jsontext import Counts, dump, mapping, objects, text
 from pytest_llmtelemetry.wire.vectors import read_vector
 
 
-class GeminiEmbed:
+class GeminiEmbed(Unstreamed):
     """The dialect of Google's embedding models."""
 
     api = "gemini.embed"
@@ -48,16 +48,8 @@ class GeminiEmbed:
             document["usageMetadata"] = stated
         return answer_of(dump(document).encode(), media=gemini_errors.JSON_MEDIA)
 
-    def write_stream(self, facts: CallFacts, pieces: Sequence[str], asked: RequestFacts) -> WireAnswer:
-        return self.write_response(facts, asked)
-
     def write_error(self, fault: Fault, asked: RequestFacts) -> WireAnswer:
         return gemini_errors.write_error(fault, asked)
-
-    def write_broken_stream(
-        self, facts: CallFacts, pieces: Sequence[str], fault: Fault, asked: RequestFacts
-    ) -> WireAnswer:
-        return self.write_error(fault, asked)
 
 
 class EmbedDraft(Draft):

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 
 from pytest_llmtelemetry.facts import CallFacts, FinishReason, RequestFacts, ToolCall
 from pytest_llmtelemetry.wire import gemini_errors
-from pytest_llmtelemetry.wire.dialect import Fault, WireAnswer, WireRequest, answer_of
+from pytest_llmtelemetry.wire.dialect import Fault, WireAnswer, WireRequest, answer_of, finish_word
 from pytest_llmtelemetry.wire.draft import Draft
 from pytest_llmtelemetry.wire.gemini_arguments import Arguments
 from pytest_llmtelemetry.wire.gemini_usage import read_tier, read_usage, write_usage
@@ -46,10 +46,10 @@ FINISH_REASONS = {
     "OTHER": FinishReason.UNKNOWN,
     "IMAGE_OTHER": FinishReason.UNKNOWN,
 }
-_WORD = {
+# For what the provider has no word.
+_NEAREST = {
     FinishReason.TOOL_CALLS: "STOP",
     FinishReason.REFUSAL: "SAFETY",
-    **{reason: word for word, reason in reversed(FINISH_REASONS.items())},
 }
 # What protobuf calls a value that is not set.
 _UNSET = frozenset({"FINISH_REASON_UNSPECIFIED", "BLOCKED_REASON_UNSPECIFIED"})
@@ -230,7 +230,7 @@ def _chunk(facts: CallFacts, parts: Sequence[Part], asked: RequestFacts) -> dict
 def _last(facts: CallFacts, parts: Sequence[Part], asked: RequestFacts) -> dict[str, object]:
     """A whole answer, or the end of a streamed one."""
     tail = _tail(facts, write_usage(facts.usage, facts.service_tier, asked.provider))
-    word = _finish_word(facts)
+    word = finish_word(facts, FINISH_REASONS, _NEAREST)
     if word is not None and word.startswith(_BLOCKED):
         return {"promptFeedback": {"blockReason": word.removeprefix(_BLOCKED)}} | tail
     candidate: dict[str, object] = {"content": {"parts": parts or [{"text": ""}], "role": "model"}, "index": 0}
@@ -242,12 +242,6 @@ def _last(facts: CallFacts, parts: Sequence[Part], asked: RequestFacts) -> dict[
 def _tail(facts: CallFacts, usage: Mapping[str, object]) -> dict[str, object]:
     tail = {"usageMetadata": usage, "modelVersion": facts.model, "responseId": facts.id}
     return {key: value for key, value in tail.items() if value}
-
-
-def _finish_word(facts: CallFacts) -> str | None:
-    if facts.raw_finish_reason is not None or facts.finish_reason is None:
-        return facts.raw_finish_reason
-    return _WORD[facts.finish_reason]
 
 
 def _framed(documents: Sequence[Mapping[str, object]], asked: RequestFacts) -> WireAnswer:

@@ -92,7 +92,10 @@ class Counts:
 def _brief(value: object) -> str:
     if isinstance(value, int) and value.bit_length() > _PRINTABLE:
         return "a number of more than 4000 digits"
-    return repr(str(value)[:20])
+    try:
+        return repr(str(value)[:20])
+    except RecursionError:
+        return "nested too deep to be shown"
 
 
 _PRINTABLE = 14_000  # bits; Python refuses to print more than 4300 digits

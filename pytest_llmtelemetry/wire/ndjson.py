@@ -36,7 +36,7 @@ def _readable(document: bytes) -> str | bytes:
 
 
 # Neither stands inside a JSON text that is on one line.
-_LINE_END = re.compile(rb"[\r\n]+")
+_LINE_ENDS = (b"\n", b"\r")
 
 
 class LineDecoder:
@@ -53,12 +53,12 @@ class LineDecoder:
             yield from self._whole.feed(chunk)
             return
         self._rest.append(chunk)
-        if _LINE_END.search(chunk) is None:
+        if not any(end in chunk for end in _LINE_ENDS):
             return  # one long line in many pieces is joined once, when it ends
         buffer = b"".join(self._rest)
-        *lines, rest = _LINE_END.split(buffer)
-        lines = [line for line in lines if line.strip()]
-        if lines and not self.frames and load_object(_readable(lines[0])) is None:
+        *lines, rest = buffer.replace(b"\r", b"\n").split(b"\n")
+        first = next(filter(bytes.strip, lines), None)
+        if first is not None and not self.frames and load_object(_readable(first), exact=False) is None:
             self._whole = DocumentDecoder()
             yield from self._whole.feed(buffer)
             return
@@ -79,7 +79,8 @@ class LineDecoder:
             yield Frame(_readable(line))
 
 
-_TOKEN = re.compile(r'["\\{}\[\]]')
+_TOKEN = re.compile(r'["{}\[\]]')
+_REST_OF_STRING = re.compile(r'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 
 class ArrayDecoder:
@@ -99,19 +100,22 @@ class ArrayDecoder:
         position = 0
         if self._escaped and text:
             self._escaped, position = False, 1
-        while (token := _TOKEN.search(text, position)) is not None:
+        while position < len(text):
+            if self._in_string:
+                position = self._skip_string(text, position)
+                continue
+            token = _TOKEN.search(text, position)
+            if token is None:
+                break
             position = token.end()
             match token.group():
-                case "\\" if self._in_string:
-                    self._escaped = position == len(text)
-                    position += 1
                 case '"':
-                    self._in_string = not self._in_string
-                case "{" | "[" if not self._in_string:
+                    self._in_string = True
+                case "{" | "[":
                     self._depth += 1
                     if self._depth == _ITEM:
                         begin = token.start()
-                case "}" | "]" if not self._in_string:
+                case _:
                     self._depth -= 1
                     if self._depth == _ITEM - 1:
                         self._item.append(text[begin:position])
@@ -119,6 +123,16 @@ class ArrayDecoder:
                         self._item = []
         if self._depth >= _ITEM:
             self._item.append(text[begin:])
+
+    def _skip_string(self, text: str, position: int) -> int:
+        """Where the string under way is over, or else where ``text`` is."""
+        rest = _REST_OF_STRING.match(text, position)
+        self._in_string = rest is None
+        if rest is not None:
+            return rest.end()
+        said = text[position:]
+        self._escaped = (len(said) - len(said.rstrip("\\"))) % 2 == 1
+        return len(text)
 
     def close(self) -> Iterator[Frame]:
         """An item that is cut is none."""

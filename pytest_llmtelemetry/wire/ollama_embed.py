@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pytest_llmtelemetry.facts import CallFacts, RequestFacts
 from pytest_llmtelemetry.wire import ollama_words
-from pytest_llmtelemetry.wire.dialect import Fault, WireAnswer, WireRequest, answer_of
+from pytest_llmtelemetry.wire.dialect import Fault, Unstreamed, WireAnswer, WireRequest, answer_of
 from pytest_llmtelemetry.wire.draft import Draft
 from pytest_llmtelemetry.wire.jsontext import dump, text
 from pytest_llmtelemetry.wire.vectors import read_vector, read_vectors
@@ -17,7 +17,7 @@ from pytest_llmtelemetry.wire.vectors import read_vector, read_vectors
 _PATH = re.compile(r"(?:.*/)?api/embed(?:dings)?/?")
 
 
-class OllamaEmbed:
+class OllamaEmbed(Unstreamed):
     """The dialect of Ollama's embeddings, old and new."""
 
     api = "ollama.embed"
@@ -53,16 +53,8 @@ class OllamaEmbed:
             }
         return answer_of(dump(document).encode(), media=ollama_words.DOCUMENT)
 
-    def write_stream(self, facts: CallFacts, pieces: Sequence[str], asked: RequestFacts) -> WireAnswer:
-        return self.write_response(facts, asked)
-
     def write_error(self, fault: Fault, asked: RequestFacts) -> WireAnswer:
         return ollama_words.write_error(fault)
-
-    def write_broken_stream(
-        self, facts: CallFacts, pieces: Sequence[str], fault: Fault, asked: RequestFacts
-    ) -> WireAnswer:
-        return self.write_error(fault, asked)
 
 
 class OllamaEmbedDraft(Draft):

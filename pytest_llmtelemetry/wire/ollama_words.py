@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from pytest_llmtelemetry.facts import CallFacts, FinishReason, Overflow, RequestFacts, ToolCall, Usage
-from pytest_llmtelemetry.wire.dialect import Failure, Fault, WireAnswer, WireRequest, answer_of
+from pytest_llmtelemetry.wire.dialect import Failure, Fault, WireAnswer, WireRequest, answer_of, finish_word
 from pytest_llmtelemetry.wire.draft import Draft
-from pytest_llmtelemetry.wire.jsontext import Counts, count_of, dump, load_object, mapping, objects, text
+from pytest_llmtelemetry.wire.jsontext import Counts, arguments_of, count_of, dump, load_object, mapping, objects, text
 
 
 LINES = "application/x-ndjson"
@@ -21,6 +21,9 @@ FINISH_REASONS = {
     "load": FinishReason.STOP,  # an empty prompt only loads the model
     "unload": FinishReason.STOP,
 }
+
+# For all else, tool calls too.
+_NEAREST = dict.fromkeys(FinishReason, "stop")
 
 Line = dict[str, Any]
 
@@ -114,7 +117,7 @@ class OllamaDraft(Draft):
         tool.id = text(call.get("id"))
         tool.name = text(function.get("name")) or ""
         arguments = function.get("arguments")
-        tool.arguments.append(arguments if isinstance(arguments, str) else dump(mapping(arguments)))
+        tool.arguments.append(arguments if isinstance(arguments, str) else arguments_of(mapping(arguments)))
 
 
 def read_usage(document: Mapping[str, Any], *, output: int | None = None) -> Usage | None:
@@ -154,9 +157,7 @@ def _lines(facts: CallFacts, parts: Iterable[Line]) -> list[Line]:
 
 def _ending(facts: CallFacts) -> Line:
     """Why it ended, and what it took."""
-    word = facts.raw_finish_reason
-    if word is None and facts.finish_reason is not None:
-        word = "length" if facts.finish_reason is FinishReason.LENGTH else "stop"
+    word = finish_word(facts, FINISH_REASONS, _NEAREST)
     usage = facts.usage or Usage()
     stated = {"done_reason": word, "prompt_eval_count": usage.input_tokens, "eval_count": usage.output_tokens}
     return {"done": True, **_DURATIONS, **{key: value for key, value in stated.items() if value is not None}}

@@ -10,7 +10,7 @@ from typing import Any
 from pytest_llmtelemetry.facts import CallFacts, FinishReason, RequestFacts, ToolCall, Usage
 from pytest_llmtelemetry.money import MONEY
 from pytest_llmtelemetry.wire import openai_errors
-from pytest_llmtelemetry.wire.dialect import SSE, Fault, WireAnswer, WireRequest, answer_of
+from pytest_llmtelemetry.wire.dialect import SSE, Fault, WireAnswer, WireRequest, answer_of, finish_word
 from pytest_llmtelemetry.wire.draft import Draft
 from pytest_llmtelemetry.wire.jsontext import Counts, count_of, dump, mapping, money, objects, text
 from pytest_llmtelemetry.wire.openai_deployments import model_of
@@ -30,10 +30,10 @@ FINISH_REASONS = {
     "content_filter": FinishReason.CONTENT_FILTER,
     "error": FinishReason.ERROR,
 }
-_WORD = {
+# For what the provider has no word.
+_NEAREST = {
     FinishReason.REFUSAL: "stop",
     FinishReason.UNKNOWN: "stop",
-    **{reason: word for word, reason in reversed(FINISH_REASONS.items())},
 }
 
 _TICKS_PER_USD = Decimal(10**10)  # xAI's unit
@@ -44,7 +44,19 @@ _CREATED = 1_700_000_000
 # OpenAI, and who copied it exactly, state the usage of a stream only if they are asked to. These always do,
 # in the chunk that says why the model stopped.
 _USAGE_UNASKED = frozenset(
-    {"cerebras", "deepseek", "fireworks", "groq", "mistral", "openrouter", "perplexity", "together", "xai", "zai"}
+    {
+        "cerebras",
+        "deepseek",
+        "fireworks",
+        "groq",
+        "huggingface",
+        "mistral",
+        "openrouter",
+        "perplexity",
+        "together",
+        "xai",
+        "zai",
+    }
 )
 # These stream a tool call in one chunk; the SDK of Mistral insists on it.
 _WHOLE_CALLS = frozenset({"groq", "mistral"})
@@ -230,7 +242,7 @@ def completion_document(facts: CallFacts, asked: RequestFacts) -> dict[str, obje
         message[_REASONING.get(asked.provider, "reasoning_content")] = facts.reasoning
     if facts.tool_calls:
         message["tool_calls"] = [_write_tool_call(i, call) for i, call in enumerate(facts.tool_calls)]
-    word = _finish_word(facts)
+    word = finish_word(facts, FINISH_REASONS, _NEAREST)
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": word}
     if asked.provider == "openrouter":
         choice["native_finish_reason"] = word
@@ -251,11 +263,11 @@ def completion_chunks(facts: CallFacts, pieces: Sequence[str], asked: RequestFac
         begun = whole | {"function": {"name": call.name, "arguments": ""}}
         yield _chunk(facts, asked, {"tool_calls": [begun]})
         yield _chunk(facts, asked, {"tool_calls": [{"index": index, "function": {"arguments": call.arguments}}]})
-    last = _chunk(facts, asked, {}, finish=_finish_word(facts))
+    last = _chunk(facts, asked, {}, finish=finish_word(facts, FINISH_REASONS, _NEAREST))
     usage = None if facts.usage is None else _write_usage(facts)
     if usage is not None and asked.provider == "groq":
         last["x_groq"] = {"id": facts.id or "", "usage": usage}
-    elif usage is not None and asked.provider in _USAGE_UNASKED:
+    if usage is not None and asked.provider in _USAGE_UNASKED:
         last["usage"] = usage
     yield last
     if usage is not None and asked.wants_usage and asked.provider not in _USAGE_UNASKED:
@@ -296,17 +308,11 @@ def _content(said: str, reasoning: str, asked: RequestFacts) -> object:
 
 def _envelope(facts: CallFacts, kind: str, asked: RequestFacts) -> dict[str, object]:
     head: dict[str, object] = {"id": facts.id or "", "object": kind, "created": _CREATED, "model": facts.model or ""}
-    if facts.service_tier is not None:
+    if facts.service_tier is not None or asked.provider == "groq":  # LiteLLM looks there, whether there is one or not
         head["service_tier"] = facts.service_tier
     if asked.provider == "openrouter":
         head |= {"provider": "mock", "system_fingerprint": None}  # its SDK insists on both
     return head
-
-
-def _finish_word(facts: CallFacts) -> str | None:
-    if facts.raw_finish_reason is not None or facts.finish_reason is None:
-        return facts.raw_finish_reason
-    return _WORD[facts.finish_reason]
 
 
 def _write_tool_call(index: int, call: ToolCall) -> dict[str, object]:

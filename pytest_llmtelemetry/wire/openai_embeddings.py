@@ -11,7 +11,7 @@ from typing import Any
 
 from pytest_llmtelemetry.facts import CallFacts, RequestFacts, Usage
 from pytest_llmtelemetry.wire import openai_errors
-from pytest_llmtelemetry.wire.dialect import Fault, WireAnswer, WireRequest, answer_of
+from pytest_llmtelemetry.wire.dialect import Fault, Unstreamed, WireAnswer, WireRequest, answer_of
 from pytest_llmtelemetry.wire.draft import Draft
 from pytest_llmtelemetry.wire.jsontext import Counts, dump, mapping, objects, text
 from pytest_llmtelemetry.wire.openai_chat import read_cost
@@ -22,7 +22,7 @@ from pytest_llmtelemetry.wire.vectors import read_vector
 _PATH = re.compile(r"(?:.*/)?(?:embeddings|multimodalembeddings|contextualizedembeddings)/?")
 
 
-class OpenAIEmbeddings:
+class OpenAIEmbeddings(Unstreamed):
     """The dialect of OpenAI, Azure, Mistral, Voyage, OpenRouter, Perplexity and many servers."""
 
     api = "openai.embeddings"
@@ -58,20 +58,14 @@ class OpenAIEmbeddings:
             document["usage"] = usage
         return answer_of(dump(document).encode())
 
-    def write_stream(self, facts: CallFacts, pieces: Sequence[str], asked: RequestFacts) -> WireAnswer:
-        return self.write_response(facts, asked)  # nobody streams embeddings
-
     def write_error(self, fault: Fault, asked: RequestFacts) -> WireAnswer:
         return openai_errors.write_error(fault, asked)
-
-    def write_broken_stream(
-        self, facts: CallFacts, pieces: Sequence[str], fault: Fault, asked: RequestFacts
-    ) -> WireAnswer:
-        return self.write_error(fault, asked)
 
 
 class EmbeddingsDraft(Draft):
     """The one document of an answer."""
+
+    exact = False  # so small a cost has few digits, and a float keeps fifteen
 
     def take(self, document: Mapping[str, Any], event: str) -> None:
         self.id = text(document.get("id")) or self.id

@@ -43,13 +43,13 @@ def events_of(facts: CallFacts, pieces: Sequence[str]) -> Iterator[bytes]:
     return _written(_events(facts, pieces))
 
 
-def broken_events(facts: CallFacts, pieces: Sequence[str], error: Mapping[str, object]) -> Iterator[bytes]:
-    """The events of a response that says ``pieces`` and then fails."""
+def broken_events(facts: CallFacts, pieces: Sequence[str], failure: Mapping[str, object]) -> Iterator[bytes]:
+    """The events of a response that says ``pieces`` and then fails; ``failure`` is what the last event says."""
     begun = CallFacts(id=facts.id, model=facts.model, text="".join(pieces))
     said = [*_opening(begun)]
     for index, item in enumerate(_items(begun, "in_progress")):
         said += _message_opening(index, item, pieces)
-    return _written([*said, ("error", {"error": error})])
+    return _written([*said, ("error", failure)])
 
 
 def _written(events: Iterable[Event]) -> Iterator[bytes]:
@@ -75,9 +75,11 @@ def _envelope(facts: CallFacts, status: str | None) -> dict[str, object]:
         "id": facts.id or "",
         "object": "response",
         "created_at": _CREATED,
+        "completed_at": _CREATED if status == "completed" else None,
         "status": status,
         "background": facts.pending,
         "error": None,
+        "frequency_penalty": 0.0,
         "incomplete_details": None,
         "instructions": None,
         "max_output_tokens": None,
@@ -85,6 +87,7 @@ def _envelope(facts: CallFacts, status: str | None) -> dict[str, object]:
         "model": facts.model or "",
         "output": [],
         "parallel_tool_calls": True,
+        "presence_penalty": 0.0,
         "previous_response_id": None,
         "reasoning": {"effort": None, "summary": None},
         "service_tier": facts.service_tier,

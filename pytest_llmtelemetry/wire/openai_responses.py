@@ -74,7 +74,11 @@ class OpenAIResponses:
     def write_broken_stream(
         self, facts: CallFacts, pieces: Sequence[str], fault: Fault, asked: RequestFacts
     ) -> WireAnswer:
-        return answer_of(broken_events(facts, pieces, openai_errors.error_object(fault, asked)), media=SSE)
+        error = openai_errors.error_object(fault, asked)
+        said: dict[str, object] = {"error": error}
+        if asked.provider == "openrouter":  # as OpenAI documents it
+            said = {"code": str(error["code"]), "message": error["message"], "param": None}
+        return answer_of(broken_events(facts, pieces, said), media=SSE)
 
 
 class ResponseDraft(Draft):

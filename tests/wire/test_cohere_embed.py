@@ -229,6 +229,14 @@ def test_embeddings_are_written_by_type_unless_an_older_request_asks_for_none(
     }
 
 
+@BOTH
+def test_an_answer_always_has_an_id(dialect: Dialect) -> None:
+    """Cohere's older client joins those of its batches."""
+    answer = dialect.write_response(CallFacts(), asked(dialect))
+    assert json.loads(answer.body)["id"] == ""
+    assert dialects.read(dialect, answer.body).id is None
+
+
 def test_texts_that_are_junk_are_not_repeated() -> None:
     """A mock answers any request."""
     answers = [V2.write_response(CallFacts(), asked(V2, texts=texts)) for texts in ("a", [1, "b", None])]

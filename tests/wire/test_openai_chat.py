@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal, localcontext
 from typing import Any
@@ -703,3 +703,68 @@ def test_a_failure_says_when_to_come_back() -> None:
     failure = CHAT.write_error(Fault(kind=Failure.RATE_LIMIT, retry_after_s=0.05), ASKED)
     headers = JSON | {"retry-after": "0.05", "retry-after-ms": "50"}
     assert (failure.status, failure.headers) == (429, headers)
+
+
+# -- what the SDKs of others insist on -----------------------------------------------------
+
+
+def documents(chunks: Sequence[bytes]) -> list[dict[str, Any]]:
+    """What the events of a stream say."""
+    return [json.loads(chunk.removeprefix(b"data: ")) for chunk in chunks]
+
+
+def test_openrouter_names_its_fingerprint() -> None:
+    """In every document, though it is null."""
+    asked = dialects.asked(CHAT, provider="openrouter")
+    *chunks, _ = CHAT.write_stream(SAID, ["H", "é"], asked).chunks
+    written = [json.loads(CHAT.write_response(SAID, asked).body), *documents(chunks)]
+    assert [document["system_fingerprint"] for document in written] == [None] * 7
+
+
+def test_openrouter_fails_in_numbers() -> None:
+    """The code is the status; inside a stream it stands in a chunk, which is not the end of the stream."""
+    asked = dialects.asked(CHAT, provider="openrouter")
+    fault, error = Fault(kind=Failure.AUTH), {"message": "Incorrect API key provided.", "code": 401}
+    plain = CHAT.write_error(fault, asked)
+    assert (plain.status, json.loads(plain.body)) == (401, {"error": error})
+
+    broken = CHAT.write_broken_stream(SAID, ["H"], fault, asked)
+    *chunks, done = broken.chunks
+    last = documents(chunks)[-1]
+    assert (last["error"], last["choices"][0]["finish_reason"], done) == (error, "error", b"data: [DONE]\n\n")
+    assert dialects.read(CHAT, broken.body) == CallFacts(
+        id="chatcmpl-1",
+        model="gpt-4o",
+        text="H",
+        error_type="error",
+        finish_reason=FinishReason.ERROR,
+        raw_finish_reason="error",
+        terminated=True,
+    )
+
+
+@pytest.mark.parametrize("provider", ["deepseek", "groq", "huggingface", "mistral", "openrouter", "together"])
+def test_some_state_the_usage_of_a_stream_unasked(provider: str) -> None:
+    """In the chunk that says why the model stopped."""
+    asked = dialects.asked(CHAT, {"stream": True}, provider=provider)
+    *chunks, _ = CHAT.write_stream(SAID, ["H"], asked).chunks
+    *_, last = documents(chunks)
+    usage = json.loads(CHAT.write_response(SAID, asked).body)["usage"]
+    assert asked.wants_usage
+    assert (last["choices"][0]["finish_reason"], last["usage"]) == ("stop", usage)
+
+
+def test_groq_states_the_usage_of_a_stream_twice() -> None:
+    """Clients look for it in either place; LiteLLM also looks for a service tier, and fails where there is none."""
+    *chunks, _ = CHAT.write_stream(SAID, ["H"], dialects.asked(CHAT, {"stream": True}, provider="groq")).chunks
+    *_, last = documents(chunks)
+    assert last["x_groq"] == {"id": "chatcmpl-1", "usage": last["usage"]}
+    assert [document["service_tier"] for document in documents(chunks)] == [None] * 3
+
+
+@pytest.mark.parametrize("provider", ["groq", "mistral"])
+def test_some_stream_a_tool_call_whole(provider: str) -> None:
+    """Mistral's SDK refuses a part of a call that has no name."""
+    *chunks, _ = CHAT.write_stream(SAID, [], dialects.asked(CHAT, provider=provider)).chunks
+    deltas = [document["choices"][0]["delta"] for document in documents(chunks)]
+    assert deltas == [{"role": "assistant", "content": None}, {"tool_calls": [{"index": 0, **TOOL}]}, {}]

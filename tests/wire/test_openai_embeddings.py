@@ -354,7 +354,7 @@ def answers(draw: st.DrawFn) -> CallFacts:
         model=draw(st.none() | words),
         vectors=tuple(vectors),
         usage=usage,
-        stated_cost_usd=draw(st.none() | st.decimals(0, 10**6, places=12)),
+        stated_cost_usd=draw(st.none() | st.decimals(0, 100, places=12)),
         terminated=True,
     )
 

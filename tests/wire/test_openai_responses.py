@@ -705,16 +705,18 @@ SAID = CallFacts(
 
 
 def test_a_plain_answer_has_all_that_the_sdk_knows() -> None:
-    """Its model of a response requires most of these."""
+    """Its model of a response requires most of these, and that of OpenRouter's SDK all."""
     answer = RESPONSES.write_response(SAID, ASKED)
     assert (answer.status, answer.headers) == (200, {"content-type": "application/json"})
     assert json.loads(answer.body) == {
         "id": "resp_1",
         "object": "response",
         "created_at": 1_700_000_000,
+        "completed_at": 1_700_000_000,
         "status": "completed",
         "background": False,
         "error": None,
+        "frequency_penalty": 0.0,
         "incomplete_details": None,
         "instructions": None,
         "max_output_tokens": None,
@@ -739,6 +741,7 @@ def test_a_plain_answer_has_all_that_the_sdk_knows() -> None:
             },
         ],
         "parallel_tool_calls": True,
+        "presence_penalty": 0.0,
         "previous_response_id": None,
         "reasoning": {"effort": None, "summary": None},
         "service_tier": "flex",
@@ -930,10 +933,34 @@ def test_a_failure_says_how_long_to_wait() -> None:
     assert (answer.headers["retry-after"], answer.headers["retry-after-ms"]) == ("0.5", "500")
 
 
+MESSAGE = "The engine is currently overloaded, please try again later."
+
+
 def test_a_stream_may_break_before_it_says_anything() -> None:
     """Then it has begun, and failed."""
     answer = RESPONSES.write_broken_stream(SAID, [], Fault(kind=Failure.OVERLOADED), ASKED)
     assert [name for name, _ in events(answer.body)] == ["response.created", "response.in_progress", "error"]
+
+
+@pytest.mark.parametrize(
+    ("provider", "failure"),
+    [
+        ("openai", {"error": {"message": MESSAGE, "type": "server_error", "param": None, "code": None}}),
+        ("openrouter", {"message": MESSAGE, "code": "503", "param": None}),
+    ],
+)
+def test_an_event_is_the_error_or_holds_it(provider: str, failure: Mapping[str, object]) -> None:
+    """OpenAI does not what it documents; OpenRouter does."""
+    asked = dialects.asked(RESPONSES, provider=provider)
+    answer = RESPONSES.write_broken_stream(SAID, [], Fault(kind=Failure.OVERLOADED), asked)
+    assert events(answer.body)[-1] == ("error", {"type": "error", "sequence_number": 2, **failure})
+
+
+def test_what_has_not_ended_was_not_completed() -> None:
+    """The time of the end is known at the end."""
+    answer = RESPONSES.write_stream(SAID, ["Hi all"], ASKED)
+    times = [said["response"]["completed_at"] for _, said in events(answer.body) if "response" in said]
+    assert times == [None, None, 1_700_000_000]
 
 
 # -- round trips ---------------------------------------------------------------------------
