@@ -41,7 +41,6 @@ class Rates:
 
     def cost(self, usage: Usage) -> Decimal:
         """The cost in USD of a usage whose input and output are known."""
-        usage = as_billed(usage)
         read, written = usage.cache_read_tokens or 0, usage.cache_write_tokens or 0
         fresh = (usage.input_tokens or 0) - read - written
         with localcontext(MONEY):
@@ -96,6 +95,7 @@ class PriceBook:
         usage = call.usage
         if usage is None:
             raise _Unpriced("the answer states no usage")
+        usage = _as_billed(usage)
         if usage.output_tokens is None and call.operation == "embeddings":
             usage = replace(usage, output_tokens=0)  # there is none, and SDKs do not say so
         if usage.input_tokens is None or usage.output_tokens is None or usage.partial:
@@ -115,7 +115,7 @@ class PriceBook:
         if call.provider == "unknown":
             raise _Unpriced("the host is not a provider's own; name whose prices apply in llm_hosts")
         self.load()
-        counts = as_billed(usage).counts()
+        counts = usage.counts()
         stated = {name: count for name in _PRICED if (count := counts.get(name)) is not None}
         if not _is_split_by_medium(usage):
             stated = {name: count for name, count in stated.items() if name not in _BY_MEDIUM}
@@ -158,14 +158,15 @@ def _is_split_by_medium(usage: Usage) -> bool:
     return read and not usage.cache_write_tokens
 
 
-def as_billed(usage: Usage) -> Usage:
+def _as_billed(usage: Usage) -> Usage:
     """What is paid for: the counts themselves, unless the provider states others for the bill."""
-    if usage.billed_input_tokens is None and usage.billed_output_tokens is None:
-        return usage
     asked, produced = usage.billed_input_tokens, usage.billed_output_tokens
+    if asked is None and produced is None:
+        return usage
     return Usage(
         input_tokens=usage.input_tokens if asked is None else asked,
         output_tokens=usage.output_tokens if produced is None else produced,
+        partial=usage.partial,
     )
 
 

@@ -6,6 +6,7 @@ who asked for a stream, doubles forget the content type, and gateways change it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Protocol
@@ -56,8 +57,7 @@ class BodyReader:
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes."""
         if self._framing is None:
-            # The byte order mark is what some gateways prepend; blank lines keep connections alive.
-            self._head = (self._head + chunk).removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")
+            self._head = _NOTHING.sub(b"", self._head + chunk)
             self._framing = self._choose(self._head)
             if self._framing is None:
                 return
@@ -102,6 +102,8 @@ class BodyReader:
         return DocumentDecoder() if first in _NO_EVENTS else SSEDecoder()
 
 
+# The byte order mark is what some gateways prepend; blank lines keep connections alive.
+_NOTHING = re.compile(rb"\A(?:\xef\xbb\xbf|[ \t\r\n])+")
 # How many bytes it takes to know what begins with these: an event stream, a byte order mark.
 _ENOUGH = {b"\0": PRELUDE_SIZE, b"\xef": 3}
 # An array, and UTF-16.

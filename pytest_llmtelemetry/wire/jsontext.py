@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -21,14 +22,17 @@ def load_object(data: bytes | str, *, exact: bool = True) -> dict[str, Any] | No
 
 
 def dump(value: object) -> str:
-    """Write compact JSON; a ``Decimal`` keeps all its digits."""
+    """Write compact JSON; a ``Decimal`` keeps all its digits, and half a surrogate pair is written so that it can be sent."""
     if isinstance(value, Decimal):
         return str(value)
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{dump(str(key))}:{dump(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(dump, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=not isinstance(value, str) or _SURROGATE.search(value) is not None)
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def arguments_of(given: object) -> str:

@@ -163,6 +163,14 @@ def test_what_is_billed_is_priced() -> None:
     )
 
 
+def test_the_bill_alone_is_enough() -> None:
+    """Cohere's older answers state nothing else."""
+    price = PriceBook().price(
+        billable("command-r-08-2024", Usage(billed_input_tokens=100, billed_output_tokens=50), provider="cohere")
+    )
+    assert (price.cost_usd, price.source) == (Decimal("0.000045"), GENAI)
+
+
 def test_an_override_prices_what_is_billed() -> None:
     """As the table does."""
     usage = replace(PLAIN, billed_input_tokens=100, billed_output_tokens=50)

@@ -60,6 +60,8 @@ BODIES: dict[str, tuple[bytes, list[object], bool]] = {
     "document-of-numbers": (b'{"a":1,"data: x":[{}]}', [{"a": 1, "data: x": [{}]}], False),
     "byte-order-mark": (BOM + b'{"a":1}', [{"a": 1}], False),
     "byte-order-mark-and-blank-lines": (BOM + b'\r\n{"a":1}', [{"a": 1}], False),
+    "byte-order-mark-after-blank-lines": (b"\r\n " + BOM + BOM + b'{"a":1}', [{"a": 1}], False),
+    "byte-order-mark-and-no-more": (b"\t" + BOM, [], False),
     "utf-16": ('{"a":1}'.encode("utf-16"), [{"a": 1}], False),
     "utf-16-little": ('{"a":1}'.encode("utf-16-le"), [{"a": 1}], False),
     "utf-16-big": ('{"a":1}'.encode("utf-16-be"), [{"a": 1}], False),

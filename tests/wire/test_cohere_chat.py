@@ -730,3 +730,12 @@ def test_junk_in_any_place_says_nothing(dialect: Dialect, junk: object) -> None:
         facts = dialects.read(dialect, document)
         assert facts.usage is None, document
         assert all(call.name in {"", "x"} for call in facts.tool_calls), document
+
+
+def test_older_arguments_too_deep_to_write_do_not_cost_the_answer() -> None:
+    """The usage beside them is real."""
+    deep = '{"a":' * 480 + "1" + "}" * 480
+    answer = f'{{"tool_calls":[{{"name":"f","parameters":{deep}}}],"meta":{{"tokens":{{"input_tokens":1,"output_tokens":2}}}}}}'
+    facts = dialects.read(V1, answer)
+    assert facts.usage == Usage(input_tokens=1, output_tokens=2, total_tokens=3)
+    assert facts.tool_calls == (ToolCall(name="f", arguments=""),)

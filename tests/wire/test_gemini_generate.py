@@ -667,8 +667,10 @@ def test_arguments_may_come_leaf_by_leaf() -> None:
         leaf("$.c"),
         leaf("$" + ".d" * 5000, stringValue="x"),
         {"jsonPath": 5, "stringValue": "x"},
+        leaf("$.b", stringValue={}),
+        leaf("$.b", stringValue=json.loads('{"c":' * 700 + "1" + "}" * 700)),
     ],
-    ids=["empty", "root", "below-a-leaf", "no-value", "deep", "no-path"],
+    ids=["empty", "root", "below-a-leaf", "no-value", "deep", "no-path", "no-leaf", "deep-tree"],
 )
 def test_a_leaf_that_has_no_place_is_dropped(junk: dict[str, object]) -> None:
     """The others stay."""

@@ -1,59 +1,78 @@
-"""Bodies that no provider should send: they never raise, and never become numbers."""
+"""Bodies and heads that no provider should send: they never raise, and never become numbers.
+
+The ids are those of the list of faults, W01 to W34. Elsewhere are: what is cut or sent otherwise
+(W03, W09 to W17, W19: ``test_cuts.py``), what breaks a stream (W20: ``test_every_dialect.py``), usage that comes
+in parts or not at all (W21, W22: ``test_roundtrip.py`` and the tests of each dialect), packed bodies (W23 to W25:
+``test_cuts.py``, ``unit/test_decoding.py``, ``sdk/test_streams.py``), broken connections and redirects (W26 to W29:
+``sdk/test_unanswered.py``, ``sdk/test_streams.py``, ``sdk/test_seam.py``), retries (W30: ``sdk/test_matrix.py``), other
+APIs and hosts (W31, W33: ``test_registry.py``, ``test_hosts.py``), and what a request sends (W32: ``sdk/test_seam.py``,
+``test_hostile_requests.py``).
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from decimal import Decimal
+from bisect import bisect_left
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+import bodies
 import dialects
-from pytest_llmtelemetry.facts import CallFacts, FinishReason, Usage
+import mutants
+from bodies import Body
+from mutants import JUNK, spoiled
+from pytest_llmtelemetry.facts import CallFacts, Usage
 from pytest_llmtelemetry.wire.anthropic_messages import AnthropicMessages
+from pytest_llmtelemetry.wire.body import BodyReader
 from pytest_llmtelemetry.wire.dialect import Dialect
+from pytest_llmtelemetry.wire.jsontext import load_object
 from pytest_llmtelemetry.wire.openai_chat import OpenAIChat
 from pytest_llmtelemetry.wire.other import Other
+from pytest_llmtelemetry.wire.registry import DIALECTS
+from soundness import is_sound
 
 
 OPENAI, ANTHROPIC, OTHER = OpenAIChat(), AnthropicMessages(), Other()
+
+every_dialect = pytest.mark.parametrize("dialect", DIALECTS, ids=[f"{one.api}-{one.operation}" for one in DIALECTS])
 
 DEEP = 100_000
 HUGE_INT = "9" * 5000
 
 
-def api(dialect: Dialect) -> str:
-    """An id for a row of a table."""
-    return dialect.api
-
-
 # -- bodies that are no answer at all ------------------------------------------------------
 
 BODIES = {
-    "empty": b"",
-    "spaces": b" \n",
-    "html": b"<html><body>502 Bad Gateway</body></html>",
-    "null": b"null",
-    "true": b"true",
-    "number": b"5",
-    "nan": b"NaN",
-    "text": b'"hi"',
-    "list": b'[{"usage": {"prompt_tokens": 1, "input_tokens": 1}}]',
-    "empty-object": b"{}",
-    "cut": b'{"id": "x", "usage": {"prompt_tokens": 1, "input_tokens": 1',
-    "two-documents": b"{} {}",
-    "not-utf8": b'{"\xff": 1}',
-    "utf16": '{"ïd": 1}'.encode("utf-16-le")[1:],
-    "deep-list": b"[" * DEEP + b"]" * DEEP,
-    "deep-object": b'{"usage":' * DEEP + b"1" + b"}" * DEEP,
-    "deep-and-cut": b'{"usage":' * DEEP,
-    "huge-int": b'{"id": "x", "usage": {"prompt_tokens": %b, "input_tokens": %b}}' % ((HUGE_INT.encode(),) * 2),
-    "huge-exponent": b'{"id": "x", "usage": 1e9999999999999999999999}',
+    "W04-empty": b"",
+    "W04-spaces": b" \n",
+    "W01-html": b"<html><body>502 Bad Gateway</body></html>",
+    "W01-html-in-lines": b"<!DOCTYPE html>\r\n<html>\n<body>data: {}</body>\n</html>\n",
+    "W01-sentence": b"upstream connect error or disconnect/reset before headers",
+    "W02-null": b"null",
+    "W02-true": b"true",
+    "W02-number": b"5",
+    "W06-nan": b"NaN",
+    "W02-text": b'"hi"',
+    "W02-list": b'[{"usage": {"prompt_tokens": 1, "input_tokens": 1}}]',
+    "W02-list-of-lists": b"[[], [[]], null, 5, {}]",
+    "W02-empty-object": b"{}",
+    "W03-cut": b'{"id": "x", "usage": {"prompt_tokens": 1, "input_tokens": 1',
+    "W02-two-documents": b"{} {}",
+    "W15-not-utf8": b'{"\xff": 1}',
+    "W05-utf16": '{"ïd": 1}'.encode("utf-16-le")[1:],
+    "W08-deep-list": b"[" * DEEP + b"]" * DEEP,
+    "W08-deep-object": b'{"usage":' * DEEP + b"1" + b"}" * DEEP,
+    "W08-deep-and-cut": b'{"usage":' * DEEP,
+    "W07-huge-int": b'{"id": "x", "usage": {"prompt_tokens": %b, "input_tokens": %b}}' % ((HUGE_INT.encode(),) * 2),
+    "W06-huge-exponent": b'{"usage": 1e9999999999999999999999}',
+    "W24-gzip-that-nobody-undid": b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03" + b"\xab\xae\x05\x00\x43\xbf\xa6\xa3" * 9,
+    "W05-nulls": b"\x00" * 99,
 }
 
 
-@pytest.mark.parametrize("dialect", [OPENAI, ANTHROPIC], ids=api)
+@every_dialect
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 def test_a_body_that_is_no_answer_says_nothing(dialect: Dialect, body: bytes) -> None:
     """Nothing is known, as a plain answer, as a stream, and as an event of a stream."""
@@ -61,30 +80,19 @@ def test_a_body_that_is_no_answer_says_nothing(dialect: Dialect, body: bytes) ->
     assert [dialects.read(dialect, body), dialects.read(dialect, event)] == [CallFacts()] * 2
 
 
+@every_dialect
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_what_is_no_answer_does_no_harm_to_what_follows(dialect: Dialect, body: bytes) -> None:
+    """An event that cannot be read is passed over."""
+    events = bodies.joined("events", [("", '{"error": {"message": "m", "type": "t"}, "object": "error"}')])
+    assert dialects.read(dialect, b"data: " + body.replace(b"\n", b" ").replace(b"\r", b" ") + b"\n\n" + events) == (
+        dialects.read(dialect, events)
+    )
+
+
 # -- answers with one wrong value in them --------------------------------------------------
 
-JUNK: dict[str, str] = {
-    "null": "null",
-    "true": "true",
-    "false": "false",
-    "zero": "0",
-    "negative": "-1",
-    "fraction": "1.5",
-    "exponent": "1e400",
-    "huge": "1e999999",
-    "nan": "NaN",
-    "infinity": "-Infinity",
-    "int": "9" * 400,
-    "empty-text": '""',
-    "text": '"text"',
-    "surrogate": '"\\ud83d"',
-    "empty-list": "[]",
-    "list": "[[], {}, 1, null]",
-    "empty-object": "{}",
-    "object": '{"type": [], "text": {}, "usage": 5}',
-    "deep": "[" * 300 + "]" * 300,
-}
-
+# What is read and never written.
 CHAT_ANSWER = {
     "id": "c",
     "object": "chat.completion",
@@ -147,62 +155,6 @@ EVENTS = [
     {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": MESSAGE["usage"]},
     {"type": "error", "error": {"type": "e"}},
 ]
-CHAT_REQUEST = {
-    "model": "m",
-    "messages": [],
-    "stream": True,
-    "stream_options": {"include_usage": True},
-    "max_tokens": 5,
-    "max_completion_tokens": 5,
-    "tools": [{"type": "function", "function": {"name": "f"}, "name": "f"}],
-}
-
-
-def spoiled(document: object, junk: str) -> Iterator[tuple[str, str]]:
-    """Every path of ``document``, and the JSON of ``document`` with ``junk`` in that place."""
-    yield "", junk
-    if isinstance(document, dict):
-        for key, value in document.items():
-            for path, text in spoiled(value, junk):
-                rest = {name: json.dumps(other) for name, other in document.items()} | {key: text}
-                yield f".{key}{path}", "{" + ",".join(f'"{name}":{value}' for name, value in rest.items()) + "}"
-    elif isinstance(document, list):
-        for index, value in enumerate(document):
-            for path, text in spoiled(value, junk):
-                items = [json.dumps(other) for other in document]
-                items[index] = text
-                yield f"[{index}]{path}", "[" + ",".join(items) + "]"
-
-
-def is_count(value: object) -> bool:
-    """A number of tokens, or not stated."""
-    return value is None or (type(value) is int and 0 <= value < 10**16)
-
-
-def is_word(value: object) -> bool:
-    """A word, or not stated."""
-    return value is None or (isinstance(value, str) and value != "")
-
-
-def is_sound(facts: Any) -> bool:
-    """True if every fact is of its type and could be true."""
-    usage, cost = facts.usage or Usage(), facts.stated_cost_usd
-    words = (facts.id, facts.model, facts.raw_finish_reason, facts.service_tier, facts.error_type)
-    return (
-        all(map(is_word, words))
-        and isinstance(facts.text, str)
-        and isinstance(facts.reasoning, str)
-        and all(is_tool_call(call) for call in facts.tool_calls)
-        and all(map(is_count, usage.counts().values()))
-        and (cost is None or (isinstance(cost, Decimal) and 0 <= cost < 10**16))
-        and (facts.finish_reason is None or isinstance(facts.finish_reason, FinishReason))
-        and type(facts.terminated) is bool
-    )
-
-
-def is_tool_call(call: Any) -> bool:
-    """True if it has a name and arguments, empty or not."""
-    return isinstance(call.name, str) and isinstance(call.arguments, str) and is_word(call.id)
 
 
 def as_event(text: str) -> bytes:
@@ -236,18 +188,101 @@ def test_one_wrong_value_anywhere_does_no_harm(documents: list[Any], read: Read,
             assert is_sound(read(text)), f"{path} is {junk[:20]}"
 
 
-@pytest.mark.parametrize("junk", JUNK.values(), ids=JUNK)
-@pytest.mark.parametrize("dialect", [OPENAI, ANTHROPIC, OTHER], ids=api)
-def test_one_wrong_value_in_a_request_does_no_harm(dialect: Dialect, junk: str) -> None:
-    """The code under test may send what it likes."""
-    for path, text in spoiled(CHAT_REQUEST, junk):
-        body = json.loads(text)
-        if isinstance(body, dict):
-            facts = dialects.asked(dialect, body, path="/v1/chat/completions", provider="p")
-            assert is_word(facts.model), path
-            assert facts.max_tokens is None or type(facts.max_tokens) is int, path
-            assert all(isinstance(name, str) for name in facts.tools), path
-            assert type(facts.stream) is type(facts.wants_usage) is bool, path
+# Nothing is read there that is not read elsewhere, but for what is around it.
+ELSEWHERE = {
+    "bedrock.invoke-amazon.nova-lite-v1:0-stream",
+    "bedrock.invoke-anthropic.claude-v3-stream",
+    "bedrock.invoke-openai.gpt-oss-stream",
+    "gemini.generate-array-stream",
+}
+FULL = [body for body in bodies.FULL if body.name not in ELSEWHERE]
+
+
+@pytest.mark.parametrize("body", FULL, ids=[body.name for body in FULL])
+def test_one_wrong_value_in_what_a_dialect_writes_does_no_harm(body: Body) -> None:
+    """W02, W06, W07, W16: in every place of an answer that states all that its API can state."""
+    for name, junk in JUNK.items():
+        for path, other in mutants.with_one_wrong(body, junk):
+            assert is_sound(other.read()[0]), f"{path} is {name}"
+
+
+@pytest.mark.parametrize("body", bodies.FULL, ids=[body.name for body in bodies.FULL])
+def test_a_key_that_comes_twice_does_no_harm(body: Body) -> None:
+    """W06: the last one counts, as for all who read JSON in Python."""
+    twice = body.sent(
+        lambda data: bodies.joined(
+            body.framing, [(name, _twice(said)) for name, said in bodies.parts(body.framing, data)]
+        )
+    )
+    assert twice.read() == body.read()
+
+
+def _twice(text: str) -> str:
+    """Every key of a document once with junk, and once more as it should be."""
+    if not text.startswith("{"):
+        return text
+    document = json.loads(text)
+    return "{" + ",".join(f"{json.dumps(key)}: -5" for key in document) + "," + text.removeprefix("{")
+
+
+def tree(depth: int) -> str:
+    """An object in an object, and so on."""
+    return '{"a":' * depth + "1" + "}" * depth
+
+
+@every_dialect
+def test_a_value_at_the_brink_of_what_can_be_read_does_no_harm(dialect: Dialect) -> None:
+    """W08: as deep as the parser goes, and deeper than what comes after it could."""
+    deepest = bisect_left(range(1, DEEP), True, key=lambda depth: load_object(tree(depth)) is None)
+    counts = ("prompt_tokens", "input_tokens", "inputTokens", "promptTokenCount", "prompt_eval_count")
+    for depth in range(deepest - 40, deepest):
+        usage = ",".join(f'"{name}":{tree(depth)}' for name in counts)
+        assert is_sound(dialects.read(dialect, f'{{"done":true,"usage":{{{usage}}},"usageMetadata":{{{usage}}}}}')), (
+            depth
+        )
+
+
+@every_dialect
+def test_a_line_of_many_megabytes_is_read(dialect: Dialect) -> None:
+    """W18: in pieces, and whatever is in it."""
+    pieces = [b'{"error":"', *[b"x" * 1000] * 3000, b'","message":"m"}\n']
+    reader = BodyReader(dialect.draft())
+    for piece in pieces:
+        reader.feed(piece)
+    assert is_sound(reader.close())
+
+
+# -- heads ---------------------------------------------------------------------------------
+
+HEADS = {
+    "empty": "",
+    "negative": "-1",
+    "fraction": "1.5",
+    "nan": "NaN",
+    "other-digits": "\u0661\u0662",
+    "many-digits": "9" * 5000,
+    "long": "x" * 2**20,
+    "not-ascii": "caf\xe9\udcff",
+    "null": "\0",
+    "two-values": "5, 5",
+}
+NAMES_OF_HEADS = (
+    *(f"x-amzn-bedrock-{kind}-token-count" for kind in ("input", "output", "cache-read-input", "cache-write-input")),
+    "x-amzn-bedrock-service-tier",
+    "x-amzn-requestid",
+    "x-amzn-errortype",
+    "content-type",
+    "retry-after",
+)
+
+
+@every_dialect
+@pytest.mark.parametrize("value", HEADS.values(), ids=HEADS)
+def test_a_head_of_junk_does_no_harm(dialect: Dialect, value: str) -> None:
+    """W34: no count comes of it."""
+    facts = dialects.read(dialect, b"{}", headers=dict.fromkeys(NAMES_OF_HEADS, value))
+    assert is_sound(facts)
+    assert all(count is None for count in (facts.usage or Usage()).counts().values())
 
 
 # -- counts that make no sense -------------------------------------------------------------

@@ -12,6 +12,14 @@ from hypothesis import strategies as st
 from pytest_llmtelemetry.wire.jsontext import dump, load_object, money
 
 
+def test_half_a_surrogate_pair_can_be_sent() -> None:
+    """A client may send one, and a mock repeats it; what else is not ASCII stays as it is."""
+    assert (
+        dump({"caf\xe9": "\ud83d", "\udca9": "\U0001f40d"}).encode()
+        == '{"café":"\\ud83d","\\udca9":"\U0001f40d"}'.encode()
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [

@@ -518,3 +518,14 @@ def test_junk_in_any_place_says_nothing(dialect: Dialect, junk: object) -> None:
         facts = dialects.read(dialect, document)
         assert facts.usage is None, document
         assert all(call.name in {"", "x"} for call in facts.tool_calls), document
+
+
+def test_arguments_too_deep_to_write_do_not_cost_the_answer() -> None:
+    """The usage beside them is real."""
+    deep = '{"a":' * 480 + "1" + "}" * 480
+    call = f'{{"function":{{"name":"f","arguments":{deep}}}}}'
+    facts = dialects.read(
+        CHAT, f'{{"message":{{"tool_calls":[{call}]}},"done":true,"prompt_eval_count":1,"eval_count":2}}'
+    )
+    assert facts.usage == Usage(input_tokens=1, output_tokens=2, total_tokens=3)
+    assert facts.tool_calls == (ToolCall(name="f", arguments=""),)
