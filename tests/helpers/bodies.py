@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import gzip
+import importlib.util
 import json
 import re
 import warnings
@@ -140,12 +141,17 @@ FULL = _of_all(speakers.full_example)
 """The same with all that can be stated."""
 
 
+def recorded_files() -> Sequence[str]:
+    """The files of the recordings; none if these, or the library that reads them, are not here."""
+    return sorted(cassettes.rows()) if importlib.util.find_spec("yaml") else []
+
+
 @functools.cache
 def recorded() -> Sequence[Body]:
     """The shortest recording with usage of each API, plain and streamed; nothing where there are none."""
     found: dict[str, Body] = {}
     with warnings.catch_warnings(action="ignore", category=ResourceWarning):  # the reader leaves its files open
-        for one in cassettes.every():
+        for one in (one for file in recorded_files() for one in cassettes.interactions(file)):
             name = f"recorded-{one.row['api']}-{'stream' if one.row['stream'] else 'plain'}"
             if one.row["usage_raw"] and (name not in found or len(one.body) < len(found[name].data)):
                 found[name] = Body(name=name, dialect=one.converse().dialect, data=one.body, headers=one.headers)

@@ -157,7 +157,7 @@ class TestBedrock(MessagesSuite):
     }
 
     def make(self, kind: str, url: str) -> Any:
-        pytest.importorskip("botocore")
+        pytest.importorskip("boto3")
         clients = {"sync": anthropic.AnthropicBedrock, "async": anthropic.AsyncAnthropicBedrock}
         return clients[kind](base_url=url, aws_access_key="AKIATEST", aws_secret_key="test", aws_region="eu-west-1")
 

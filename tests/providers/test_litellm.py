@@ -251,7 +251,6 @@ class TestCohere(LiteLLM):
     finishes: ClassVar[Any] = dict.fromkeys(LiteLLM.finishes, "stop")
 
     streams = False  # it expects Cohere's events to have no names, which they have
-    test_broken_stream: ClassVar[Any] = None
 
     def expected(self, facts: CallFacts, *, streamed: bool) -> Heard:
         return replace(super().expected(facts, streamed=streamed), reasoning="")

@@ -63,7 +63,7 @@ def test_a_damaged_answer_of_our_own_does_no_harm(body: Body) -> None:
         assert is_sound(facts), number
 
 
-FILES: Sequence[str] = sorted(cassettes.rows())
+FILES = bodies.recorded_files()
 
 
 @pytest.mark.parametrize("file", FILES, ids=FILES)
