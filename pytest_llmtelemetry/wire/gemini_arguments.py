@@ -21,7 +21,7 @@ class Arguments:
     def __init__(self) -> None:
         self._whole: Mapping[str, Any] = {}
         self._leaves: dict[str | int, Any] = {}
-        """Objects by name and lists by index, all as dicts."""
+        """Objects by name and lists by index, all as dicts; texts as lists, because they may come in many pieces."""
 
     def take(self, call: Mapping[str, Any]) -> None:
         """Read one part of the call: all arguments, or some leaves of them."""
@@ -43,8 +43,10 @@ class Arguments:
                 return
             place = inner
         begun = place.get(steps[-1])
-        # A text may come in many pieces.
-        place[steps[-1]] = begun + value if isinstance(begun, str) and isinstance(value, str) else value
+        if isinstance(value, str) and isinstance(begun, list):
+            begun.append(value)
+        else:
+            place[steps[-1]] = [value] if isinstance(value, str) else value
 
     def __str__(self) -> str:
         return arguments_of(_settled(self._leaves) if self._leaves else self._whole)
@@ -56,6 +58,8 @@ def _steps(path: str) -> list[str | int]:
 
 def _settled(tree: object) -> object:
     """The same with lists where there are indices."""
+    if isinstance(tree, list):
+        return "".join(tree)
     if not isinstance(tree, dict):
         return tree
     if all(isinstance(key, int) for key in tree):
