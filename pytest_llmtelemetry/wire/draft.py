@@ -30,7 +30,7 @@ class Draft:
     reads_arrays: ClassVar[bool] = False
     """An answer may be a JSON array of documents."""
     exact: ClassVar[bool] = True
-    """Fractions are read digit by digit, as costs must be, and not as floats, of which embeddings have thousands."""
+    """Fractions are read digit by digit, as costs and arguments must be; not so in embeddings, which have thousands."""
 
     def __init__(self) -> None:
         self.id: str | None = None
