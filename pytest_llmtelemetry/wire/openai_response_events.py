@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pytest_llmtelemetry.facts import CallFacts, FinishReason, ToolCall
+from pytest_llmtelemetry.wire.dialect import finish_word
 from pytest_llmtelemetry.wire.jsontext import dump, objects
 from pytest_llmtelemetry.wire.sse import encode
 
@@ -62,11 +63,7 @@ def _written(events: Iterable[Event]) -> Iterator[bytes]:
 
 def _word(facts: CallFacts) -> str:
     """The provider's own word for how it ended; nothing if it has not."""
-    if facts.pending:
-        return "queued"
-    if facts.raw_finish_reason is not None or facts.finish_reason is None:
-        return facts.raw_finish_reason or ""
-    return _WORD[facts.finish_reason]
+    return "queued" if facts.pending else finish_word(facts, {}, _WORD) or ""
 
 
 def _envelope(facts: CallFacts, status: str | None) -> dict[str, object]:

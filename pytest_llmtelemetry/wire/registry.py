@@ -48,11 +48,13 @@ OTHER = Other()
 
 def identify(request: WireRequest, hosts: Hosts) -> Conversation | None:
     """Say which API a request speaks, and to whom; ``None`` if it is not for an LLM provider."""
+    spoken = [one for one in DIALECTS if one.speaks(request.method, request.path)]
+    known = hosts.seat(request.host, request.port).known
+    if not spoken and not known:
+        return None  # somebody else's request: its body is not even parsed
     body = None if request.body is None else load_object(request.body) or {}
-    spoken = [one for one in DIALECTS if one.speaks(request.method, request.path)] or [OTHER]
-    dialect = next((one for one in spoken if body and one.fits(body)), spoken[0])
-    seat = hosts.seat(request.host, request.port)
-    if not seat.known and (dialect is OTHER or not (body is None or dialect.fits(body))):
+    dialect = next((one for one in spoken if body and one.fits(body)), spoken[0] if spoken else OTHER)
+    if not known and not (body is None or dialect.fits(body)):
         return None  # a body that is not in memory cannot speak against a path that fits
     seat = hosts.seat(request.host, request.port, dialect.api)
     facts = dialect.read_request(body or {}, request=request, provider=seat.provider)
